@@ -1,0 +1,31 @@
+# The environment is made by Python's own venv and pip, and made again only when pyproject.toml or the pins change.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+CONFIG ?=
+
+.PHONY: setup run test-sandbox check clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[test]'
+	touch $@
+
+# Three processes introduce one another, over each of the four protocols.
+run: $(READY)
+	$(BIN)/imclab run configs/introduction.imclab.yaml
+
+# Every test and every cell of every config, or the cells of one: make test-sandbox CONFIG=configs/global-fd.imclab.yaml
+test-sandbox: $(READY)
+	$(BIN)/python -m pytest --numprocesses 4 $(CONFIG)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

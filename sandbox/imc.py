@@ -1,0 +1,372 @@
+"""The seven imc_* calls of one process, answering as Native Client's descriptor library does.
+
+The library is not a guard: it sits in the process that it would have to guard against. It refuses what Native Client
+refuses, for honest programs; what arrives from another process is checked here because that one may be dishonest.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from sandbox.abi import (
+    BACKLOG,
+    BUFFERS_MAX,
+    DATA_TRUNCATED,
+    DESCRIPTORS_MAX,
+    DESCRIPTORS_TRUNCATED,
+    MEMORY_PAGE,
+    NONBLOCK,
+    USER_BYTES_MAX,
+)
+from sandbox.descriptors import (
+    INVALID,
+    BoundSocket,
+    ConnectedSocket,
+    DataOnlySocket,
+    Descriptor,
+    HostFile,
+    InvalidDescriptor,
+    SharedMemory,
+    SocketAddress,
+)
+from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.protocols import (
+    PROTOCOLS,
+    AddressForm,
+    Options,
+    address_of_token,
+    choose_random_token,
+    token_of_address,
+)
+from sandbox.transport import close_all, has_ended, receive_packet, send_packet, seqpacket_pair
+from sandbox.vetting import require_address, require_connection, require_host_file, require_memory
+from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS, LAYOUTS, RECEIVE_BYTES, Entry, Kind, decode, encode
+
+_OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Message(NamedTuple):
+    """What imc_recvmsg received. The descriptors are the caller's; flags: 1 data, 2 descriptors were truncated."""
+
+    data: bytes
+    descriptors: tuple[Descriptor, ...]
+    flags: int
+
+
+class Imc:
+    """One process's IMC system calls, over one connection protocol and one wire layout.
+
+    protocol          "stream", "datagram", "socketpair" or "acknowledged"
+    layout            "2010" for the two token protocols; "2013" (the default) or "recent" for the other two
+    global_fd         datagram: the BoundSocket of the process's own service port, borrowed; without it no connect
+    backlog           stream: how many connections may wait
+    connect_deadline  acknowledged: seconds until imc_connect is ETIMEDOUT; None is for ever
+    choose_token      stream, datagram: returns 27 letters and digits; for tests that force a collision
+
+    Raises ValueError for an unknown protocol and for a layout that does not go with it.
+    """
+
+    def __init__(
+        self,
+        protocol: str,
+        layout: str | None = None,
+        global_fd: BoundSocket | None = None,
+        backlog: int = BACKLOG,
+        connect_deadline: float | None = 5.0,
+        choose_token: Callable[[], str | bytes] = choose_random_token,
+    ) -> None:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+        kind = PROTOCOLS[protocol]
+        if layout is not None and layout not in kind.layouts:
+            raise ValueError(f"layout {layout!r} does not go with {protocol}: {' or '.join(kind.layouts)}")
+        self.protocol = protocol
+        self.layout = layout or kind.layouts[0]
+        self._layout = LAYOUTS[self.layout]
+        self._by_token = kind.address_form is AddressForm.TOKEN
+        self._connections = kind(Options(choose_token, global_fd, backlog, connect_deadline))
+        # A free list, for pop and append are atomic: each call in progress has a buffer of its own.
+        self._buffers: list[memoryview] = []
+
+    # Making connections
+
+    def imc_makeboundsock(self) -> tuple[BoundSocket, SocketAddress]:
+        """Return a fresh BoundSocket and its SocketAddress, owned by the caller.
+
+        Raises ImcError: EMFILE out of descriptors; EADDRINUSE where every token that was tried is taken.
+        """
+        try:
+            return self._connections.make_bound_socket()
+        except OSError as error:
+            raise _imc_error(error, {errno.ENFILE: errno.EMFILE}, error.errno) from error
+
+    def imc_accept(self, bound: BoundSocket) -> ConnectedSocket:
+        """Wait for the next connection to `bound` (borrowed) and return it, owned by the caller.
+
+        Raises EndOfStream where every SocketAddress is closed (a name cannot tell), MalformedMessage for one bad
+        connect message, ImcError: EMFILE out of descriptors, EIO for any other failure.
+        """
+        _require(bound, BoundSocket)
+        try:
+            return self._connections.accept(bound)
+        except OSError as error:
+            raise _imc_error(error, dict.fromkeys(_OUT_OF_DESCRIPTORS, errno.EMFILE)) from error
+
+    def imc_connect(self, address: SocketAddress) -> ConnectedSocket:
+        """Connect to whoever holds the BoundSocket of `address` (borrowed); the connection is the caller's.
+
+        Returns before anybody accepts, but for the acknowledged protocol. Raises ImcError: EIO where the BoundSocket is
+        gone (or there is no global_fd), EMFILE out of descriptors, ETIMEDOUT (acknowledged) past the deadline.
+        """
+        _require(address, SocketAddress)
+        try:
+            return self._connections.connect(address)
+        except OSError as error:
+            numbers = dict.fromkeys(_OUT_OF_DESCRIPTORS, errno.EMFILE) | {errno.ETIMEDOUT: errno.ETIMEDOUT}
+            raise _imc_error(error, numbers) from error
+
+    # Messages
+
+    def imc_sendmsg(
+        self,
+        socket: ConnectedSocket | DataOnlySocket,
+        data: Buffer | Sequence[Buffer],
+        descriptors: Sequence[Descriptor] = (),
+        flags: int = 0,
+    ) -> int:
+        """Send one message and return how many bytes of data it has; `descriptors` are borrowed.
+
+        Raises ImcError: EINVAL for what Native Client does not allow (a descriptor that may not be sent, any descriptor
+        on a DataOnlySocket, more than 8 of them, more than 131072 bytes or 256 buffers), EBADF for a closed descriptor,
+        EAGAIN on a full queue with NONBLOCK, EMSGSIZE where the kernel refuses the size, EIO for every other failure
+        (EndOfStream where the peer is gone).
+        """
+        _require(socket, ConnectedSocket, DataOnlySocket)
+        _require_flags(flags)
+        buffers, size = _buffers(data)
+        if size > USER_BYTES_MAX:
+            raise ImcError(errno.EINVAL, f"{size} bytes of data, more than {USER_BYTES_MAX}")
+        if descriptors:
+            head, fds = self._describe(socket, descriptors)
+        else:
+            head, fds = HEADER_WITHOUT_DESCRIPTORS, []
+        try:
+            send_packet(socket.socket, (head, *buffers), fds, nonblock=bool(flags & NONBLOCK))
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                raise EndOfStream("the peer is gone") from error
+            kept = (errno.EAGAIN, errno.EMSGSIZE, errno.EBADF)
+            raise _imc_error(error, dict(zip(kept, kept, strict=True))) from error
+        return size
+
+    def imc_recvmsg(
+        self,
+        socket: ConnectedSocket | DataOnlySocket,
+        size: int = USER_BYTES_MAX,
+        max_descriptors: int = DESCRIPTORS_MAX,
+        flags: int = 0,
+    ) -> Message:
+        """Receive one message of at most `size` bytes of data; its descriptors are the caller's.
+
+        What does not fit is dropped, its descriptors closed, and the flags say so. Raises EndOfStream where the peer is
+        gone and nothing is queued, MalformedMessage for one bad message, ImcError: EAGAIN on an empty queue with
+        NONBLOCK, ECONNRESET once where the peer closed with data of ours unread, EINVAL for a size outside 0..131072 or
+        max_descriptors outside 0..8, EBADF for a closed descriptor, EIO for any other failure.
+        """
+        _require(socket, ConnectedSocket, DataOnlySocket)
+        _require_flags(flags)
+        if not 0 <= size <= USER_BYTES_MAX:
+            raise ImcError(errno.EINVAL, f"a size of {size}, outside 0..{USER_BYTES_MAX}")
+        if not 0 <= max_descriptors <= DESCRIPTORS_MAX:
+            raise ImcError(errno.EINVAL, f"max_descriptors of {max_descriptors}, outside 0..{DESCRIPTORS_MAX}")
+        # Always room for the longest message, so that truncation is decided here and never by the kernel.
+        buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(RECEIVE_BYTES))
+        try:
+            return self._receive(socket, buffer, size, max_descriptors, nonblock=bool(flags & NONBLOCK))
+        except OSError as error:
+            kept = (errno.EAGAIN, errno.ECONNRESET, errno.EBADF)
+            raise _imc_error(error, dict(zip(kept, kept, strict=True))) from error
+        finally:
+            self._buffers.append(buffer)
+
+    def _receive(
+        self,
+        socket: ConnectedSocket | DataOnlySocket,
+        buffer: memoryview,
+        size: int,
+        max_descriptors: int,
+        *,
+        nonblock: bool,
+    ) -> Message:
+        packet = receive_packet(socket.socket, buffer, nonblock=nonblock)
+        pending = list(packet.fds)
+        adopted: list[Descriptor] = []
+        try:
+            if packet.control_truncated:
+                raise ImcError(errno.EIO, "descriptors were lost: none was free for them")
+            if packet.size == 0 and has_ended(socket.socket, packet):
+                raise EndOfStream("the peer is gone")
+            entries, data_offset = decode(self._layout, buffer[: packet.size])
+            if entries and isinstance(socket, DataOnlySocket):
+                raise MalformedMessage("descriptors on a DataOnlySocket")
+            for entry in entries:
+                adopted.append(_adopt(entry, pending))  # noqa: PERF401 - what was adopted is closed when a later one fails
+            if pending:
+                raise MalformedMessage(f"{len(pending)} descriptors more than the tags tell")
+        except BaseException:
+            close_all(pending)
+            for descriptor in adopted:
+                descriptor.close()
+            raise
+        answer = DATA_TRUNCATED if packet.size - data_offset > size else 0
+        if len(adopted) > max_descriptors:
+            answer |= DESCRIPTORS_TRUNCATED
+            for descriptor in adopted[max_descriptors:]:
+                descriptor.close()
+        data = bytes(buffer[data_offset : min(packet.size, data_offset + size)])
+        return Message(data, tuple(adopted[:max_descriptors]), answer)
+
+    def _describe(
+        self, socket: ConnectedSocket | DataOnlySocket, descriptors: Sequence[Descriptor]
+    ) -> tuple[bytes, list[int]]:
+        """Return the head of a message with `descriptors` (borrowed), and the fds that go along. Raises ImcError."""
+        if isinstance(socket, DataOnlySocket):
+            raise ImcError(errno.EINVAL, "a DataOnlySocket carries no descriptors")
+        if len(descriptors) > DESCRIPTORS_MAX:
+            raise ImcError(errno.EINVAL, f"{len(descriptors)} descriptors, more than {DESCRIPTORS_MAX}")
+        entries = [self._entry_of(descriptor) for descriptor in descriptors]
+        try:
+            head = encode(self._layout, entries)
+        except KeyError as error:
+            raise ImcError(errno.EINVAL, f"a {error.args[0].value} cannot travel in layout {self.layout}") from None
+        fds = [
+            descriptor.fileno()
+            for descriptor, entry in zip(descriptors, entries, strict=True)
+            if entry.kind not in _WITHOUT_FD
+        ]
+        return head, fds
+
+    def _entry_of(self, descriptor: Descriptor) -> Entry:
+        if isinstance(descriptor, InvalidDescriptor):
+            return Entry(Kind.INVALID)
+        _require(descriptor, SocketAddress, DataOnlySocket, SharedMemory, HostFile)
+        match descriptor:
+            case SocketAddress() if self._by_token:
+                return Entry(Kind.TOKEN_ADDRESS, token=token_of_address(descriptor))
+            case SocketAddress():
+                return Entry(Kind.ADDRESS)
+            case SharedMemory(size=size):
+                if size <= 0 or size % MEMORY_PAGE:
+                    raise ImcError(errno.EINVAL, f"SharedMemory of {size} bytes cannot be sent")
+                return Entry(Kind.SHARED_MEMORY, size=size)
+            case HostFile(quota_id=bytes(quota_id)):
+                return Entry(Kind.QUOTA_HOST_FILE, quota_id=quota_id)
+            case HostFile():
+                return Entry(Kind.HOST_FILE)
+            case _:
+                return Entry(Kind.DATA_ONLY_SOCKET)
+
+    # Things to send
+
+    def imc_socketpair(self) -> tuple[DataOnlySocket, DataOnlySocket]:
+        """Return the two ends of a data-only channel, owned by the caller. Raises ImcError(ENFILE)."""
+        try:
+            left, right = seqpacket_pair()
+        except OSError as error:
+            raise _imc_error(error, {errno.EMFILE: errno.ENFILE}, error.errno) from error
+        return DataOnlySocket(left), DataOnlySocket(right)
+
+    def imc_mem_obj_create(self, size: int) -> SharedMemory:
+        """Return zeroed memory of `size` bytes, owned by the caller; its size is sealed.
+
+        Raises ImcError: EINVAL for a negative size or no multiple of 65536; ENOMEM for 0 and where it cannot be had.
+        """
+        if size < 0 or size % MEMORY_PAGE:
+            raise ImcError(errno.EINVAL, f"{size} bytes is no multiple of {MEMORY_PAGE}")
+        if size == 0:
+            raise ImcError(errno.ENOMEM, "no memory of 0 bytes")
+        try:
+            memory = SharedMemory(os.memfd_create("imc-memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), size)
+        except OSError as error:
+            raise _imc_error(error, {}, errno.ENOMEM) from error
+        try:
+            os.ftruncate(memory.fileno(), size)
+            # A file that its mappers' peer could shorten would be a SIGBUS in waiting.
+            fcntl.fcntl(
+                memory.fileno(),
+                fcntl.F_ADD_SEALS,
+                fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
+            )
+        except (OSError, OverflowError) as error:
+            memory.close()
+            raise ImcError(errno.ENOMEM, f"no memory of {size} bytes: {error}") from error
+        return memory
+
+
+_WITHOUT_FD: Final = frozenset({Kind.INVALID, Kind.TOKEN_ADDRESS})
+
+
+def _adopt(entry: Entry, pending: list[int]) -> Descriptor:
+    """Return the descriptor that `entry` tells of, its fd taken from the front of `pending` once it was vetted.
+
+    Raises MalformedMessage, and OSError(EMFILE) where a token needs an fd to lie in.
+    """
+    if entry.kind is Kind.INVALID:
+        return INVALID
+    if entry.kind is Kind.TOKEN_ADDRESS:
+        return address_of_token(entry.token)
+    if not pending:
+        raise MalformedMessage(f"a {entry.kind.value} without its descriptor")
+    fd = pending[0]
+    match entry.kind:
+        case Kind.ADDRESS:
+            require_address(fd)
+            return SocketAddress(pending.pop(0))
+        case Kind.DATA_ONLY_SOCKET:
+            require_connection(fd, "DataOnlySocket")
+            return DataOnlySocket(pending.pop(0))
+        case Kind.SHARED_MEMORY:
+            require_memory(fd, entry.size)
+            return SharedMemory(pending.pop(0), entry.size)
+        case _:
+            require_host_file(fd)
+            return HostFile(pending.pop(0), entry.quota_id or None)
+
+
+def _require(descriptor: object, *kinds: type[Descriptor]) -> None:
+    """Raise ImcError: EINVAL unless `descriptor` is of one of `kinds`, EBADF where it is closed."""
+    if not isinstance(descriptor, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ImcError(errno.EINVAL, f"{descriptor!r} is no {expected}")
+    if descriptor.fileno() < 0:
+        raise ImcError(errno.EBADF, f"the {type(descriptor).__name__} is closed")
+
+
+def _require_flags(flags: int) -> None:
+    if flags & ~NONBLOCK:
+        raise ImcError(errno.EINVAL, f"flags {flags:#x}, where NONBLOCK ({NONBLOCK}) is the only one")
+
+
+def _buffers(data: Buffer | Sequence[Buffer]) -> tuple[Sequence[bytes | memoryview], int]:
+    """Return `data` as a sequence of buffers, and their size in bytes. Raises ImcError(EINVAL) for more than 256."""
+    if isinstance(data, bytes):
+        return (data,), len(data)
+    try:
+        views = [memoryview(data)]  # type: ignore[arg-type]
+    except TypeError:
+        views = [memoryview(buffer) for buffer in data]  # type: ignore[arg-type]
+    if len(views) > BUFFERS_MAX:
+        raise ImcError(errno.EINVAL, f"{len(views)} buffers, more than {BUFFERS_MAX}")
+    return views, sum(view.nbytes for view in views)
+
+
+def _imc_error(error: OSError, numbers: dict[int, int], otherwise: int | None = errno.EIO) -> ImcError:
+    """Return the ImcError that stands for `error`: its own number where it is one already, else by `numbers`."""
+    if isinstance(error, ImcError):
+        return error
+    number = numbers.get(error.errno or 0, otherwise or errno.EIO)
+    return ImcError(number, error.strerror or str(error))

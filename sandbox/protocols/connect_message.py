@@ -1,0 +1,51 @@
+"""The message that carries one end of a fresh pair to a server: what three of the protocols have in common."""
+
+import _socket
+import errno
+
+from sandbox.descriptors import ConnectedSocket
+from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.transport import close_all, has_ended, receive_packet, send_packet, seqpacket_pair
+from sandbox.vetting import require_connection
+
+
+def offer_connection(
+    sock: _socket.socket, message: bytes, *, address: bytes | None = None, deadline: float | None = None
+) -> ConnectedSocket:
+    """Send `message` and one end of a fresh pair over `sock` (borrowed), and return the other end.
+
+    Waits while the server's queue is full. Raises OSError: TimeoutError past the deadline, EMFILE, EPIPE, …
+    """
+    theirs, ours = map(ConnectedSocket, seqpacket_pair())
+    with theirs:
+        try:
+            send_packet(sock, (message,), (theirs.fileno(),), address=address, deadline=deadline)
+        except BaseException:
+            ours.close()
+            raise
+    return ours
+
+
+def take_connection(sock: _socket.socket, message: bytes) -> ConnectedSocket:
+    """Receive exactly `message` and one socket that can carry messages over `sock` (borrowed), and return it.
+
+    Raises EndOfStream where the senders are gone, MalformedMessage for anything else that arrives, whose descriptors
+    are closed, ImcError(EIO) where the kernel had no descriptor left to deliver, and OSError.
+    """
+    # On SEQPACKET and DGRAM a longer message shows as truncated; on STREAM the rest would be the next message.
+    buffer = bytearray(len(message) or 1)
+    packet = receive_packet(sock, buffer)
+    if packet.control_truncated:
+        raise ImcError(errno.EIO, "a connection was lost: no descriptor was free for it")
+    if packet.size == 0 and message and has_ended(sock, packet):
+        raise EndOfStream("every SocketAddress was closed")
+    try:
+        if buffer[: packet.size] != message or packet.truncated:
+            raise MalformedMessage(f"a connect message that is not exactly {message!r}")
+        if len(packet.fds) != 1:
+            raise MalformedMessage(f"a connect message with {len(packet.fds)} descriptors, not 1")
+        require_connection(packet.fds[0], "connection")
+    except BaseException:
+        close_all(packet.fds)
+        raise
+    return ConnectedSocket(packet.fds[0])

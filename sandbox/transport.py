@@ -1,0 +1,161 @@
+"""One packet with descriptors, out or in: the only place of sendmsg, recvmsg and SCM_RIGHTS.
+
+One sendmsg a packet, one recvmsg a packet: SCM_RIGHTS must not part from its header.
+
+The open file of a socket may be shared with a process that wishes us ill, and its O_NONBLOCK, SO_RCVTIMEO and
+SO_SNDTIMEO with it. So EAGAIN means "not now" to us only if we asked for it; else we wait and try again. EINTR
+never gets here: Python repeats the call itself (PEP 475).
+
+Everything here raises the kernel's own OSError; what it means for a caller of imc_* is decided in `imc.py` and
+`protocols/`.
+"""
+
+import _socket
+import errno
+import fcntl
+import os
+import select
+import time
+from collections.abc import Iterable, Sequence
+from struct import pack, unpack
+from typing import Final, NamedTuple
+
+from sandbox.abi import KERNEL_DESCRIPTORS_MAX
+
+# Plain ints: the enums of `socket` cost twenty times as much to combine.
+_SEND: Final = int(_socket.MSG_NOSIGNAL)
+_RECEIVE: Final = int(_socket.MSG_CMSG_CLOEXEC)
+_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
+_TRUNC: Final = int(_socket.MSG_TRUNC)
+_CTRUNC: Final = int(_socket.MSG_CTRUNC)
+_SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
+_SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
+_SCM_PIDFD: Final = 4  # linux/socket.h; Python has no name for it
+_FIONREAD: Final = 0x541B  # asm-generic/ioctls.h
+
+# SCM_RIGHTS at its fullest, and what else a co-holder can make the kernel deliver with every packet
+# (credentials, a pidfd, a security label, timestamps), with room to spare.
+CONTROL_ROOM: Final = _socket.CMSG_SPACE(KERNEL_DESCRIPTORS_MAX * 4) + 1024
+
+_BACK_OFF_FIRST: Final = 0.001
+_BACK_OFF_LONGEST: Final = 0.05
+
+
+class Packet(NamedTuple):
+    """What one recvmsg brought: `size` bytes in the caller's buffer, and `fds`, which the caller must close.
+
+    `truncated`: the packet was longer than the buffer. `control_truncated`: the kernel dropped descriptors (those
+    that came are closed, `fds` is empty). `with_control`: some control message came along, of whatever kind.
+    """
+
+    size: int
+    fds: tuple[int, ...]
+    truncated: bool
+    control_truncated: bool
+    with_control: bool
+
+
+def seqpacket_pair() -> tuple[int, int]:
+    """Return two connected AF_UNIX SEQPACKET fds, close-on-exec, owned by the caller. Raises OSError."""
+    left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    return left.detach(), right.detach()
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close each of these fds."""
+    for fd in fds:
+        os.close(fd)
+
+
+def send_packet(
+    sock: _socket.socket,
+    buffers: Sequence[bytes | memoryview],
+    fds: Sequence[int] = (),
+    *,
+    nonblock: bool = False,
+    address: bytes | None = None,
+    deadline: float | None = None,
+) -> int:
+    """Send one packet and return its size. `fds` are borrowed; `deadline` is by time.monotonic().
+
+    Raises BlockingIOError if `nonblock` and the queue is full, TimeoutError past the deadline, and OSError.
+    """
+    control = ((_SOL_SOCKET, _SCM_RIGHTS, pack(f"{len(fds)}i", *fds)),) if fds else ()
+    flags = _SEND if not nonblock and deadline is None else _SEND | _DONTWAIT
+    pause = 0.0
+    while True:
+        try:
+            return sock.sendmsg(buffers, control, flags, address)
+        except BlockingIOError:
+            if nonblock:
+                raise
+        wait_until(sock, select.POLLOUT, deadline)
+        # A datagram socket polls as writable while its *target's* queue is full: no event tells when that ends.
+        time.sleep(pause)
+        pause = min(max(pause * 2, _BACK_OFF_FIRST), _BACK_OFF_LONGEST)
+
+
+def receive_packet(sock: _socket.socket, buffer: bytearray | memoryview, *, nonblock: bool = False) -> Packet:
+    """Receive one packet into `buffer`. Raises BlockingIOError if `nonblock` and none is there, and OSError."""
+    flags = _RECEIVE | _DONTWAIT if nonblock else _RECEIVE
+    while True:
+        try:
+            size, control, answer, _ = sock.recvmsg_into((buffer,), CONTROL_ROOM, flags)
+            break
+        except BlockingIOError:
+            if nonblock:
+                raise
+        wait_until(sock, select.POLLIN, None)
+    fds = _owned_descriptors(control) if control else ()
+    if answer & _CTRUNC:
+        close_all(fds)
+        fds = ()
+    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CTRUNC), bool(control))
+
+
+def _owned_descriptors(control: list[tuple[int, int, bytes]]) -> tuple[int, ...]:
+    """Return the fds of SCM_RIGHTS; a pidfd that a co-holder's SO_PASSPIDFD made the kernel install is closed."""
+    fds: tuple[int, ...] = ()
+    for level, kind, data in control:
+        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
+            fds += unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+        elif level == _SOL_SOCKET and kind == _SCM_PIDFD:
+            close_all(fd for fd in unpack("i", data) if fd >= 0)
+    return fds
+
+
+def accept_connection(listener: _socket.socket) -> int:
+    """Wait for a connection and return its fd, close-on-exec, owned by the caller. Raises OSError."""
+    while True:
+        try:
+            fd: int = listener._accept()[0]  # type: ignore[attr-defined]  # noqa: SLF001 - socket.accept() is made of it
+        except BlockingIOError:
+            wait_until(listener, select.POLLIN, None)
+        else:
+            return fd
+
+
+def has_ended(sock: _socket.socket, packet: Packet) -> bool:
+    """Say whether a packet of no bytes was the end of the stream, rather than a zero-length packet.
+
+    A packet on a socket with SO_PASSCRED brings a control message, the end none. Elsewhere it is the end only if the
+    peer has hung up and nothing lies behind it in the queue.
+    """
+    if packet.size or packet.with_control or packet.control_truncated:
+        return False
+    poller = select.poll()
+    poller.register(sock, select.POLLRDHUP)
+    return bool(poller.poll(0)) and fcntl.ioctl(sock, _FIONREAD, bytes(4)) == bytes(4)
+
+
+def wait_until(sock: _socket.socket, event: int, deadline: float | None) -> None:
+    """Wait for `event` or a hang-up. Raises TimeoutError past the deadline (time.monotonic())."""
+    poller = select.poll()
+    poller.register(sock, event)
+    if not poller.poll(None if deadline is None else milliseconds_until(deadline)):
+        raise TimeoutError(errno.ETIMEDOUT, "the deadline passed")
+
+
+def milliseconds_until(deadline: float) -> float:
+    """Return how long poll() may wait, in milliseconds, never negative (which would be for ever)."""
+    return max(0.0, (deadline - time.monotonic()) * 1000)

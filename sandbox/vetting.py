@@ -1,0 +1,56 @@
+"""What a received fd must be, as far as the kernel can see it.
+
+The seed: "We assume that the FD that is sent to us behaves sanely." We look instead. The kernel cannot tell the
+three kinds of SEQPACKET pair apart; there the tag decides. No function here takes ownership of its fd.
+"""
+
+import _socket
+import os
+import stat
+
+from sandbox.descriptors import over
+from sandbox.errors import MalformedMessage
+
+
+def require_socket(fd: int, what: str, *types: int) -> None:
+    """Raise MalformedMessage unless `fd` is a connected, not listening AF_UNIX socket of one of `types`."""
+    sock = over(fd)
+    try:
+        # A str or bytes says AF_UNIX and connected at once: a listener has no peer, and other families answer tuples.
+        if isinstance(sock.getpeername(), (str, bytes)):
+            if sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE) in types:
+                return
+            raise MalformedMessage(f"a {what} that is a socket of the wrong type")
+    except OSError as error:
+        if isinstance(error, MalformedMessage):
+            raise
+        raise MalformedMessage(f"a {what} that is no connected socket: {error.strerror}") from None
+    finally:
+        sock.detach()
+    raise MalformedMessage(f"a {what} that is no AF_UNIX socket")
+
+
+def require_address(fd: int) -> None:
+    """Raise MalformedMessage unless `fd` can be a SocketAddress: NaCl's pairs are SEQPACKET, the seed's STREAM."""
+    require_socket(fd, "SocketAddress", _socket.SOCK_SEQPACKET, _socket.SOCK_STREAM)
+
+
+def require_connection(fd: int, what: str) -> None:
+    """Raise MalformedMessage unless `fd` can be one end of a pair that carries messages."""
+    require_socket(fd, what, _socket.SOCK_SEQPACKET)
+
+
+def require_host_file(fd: int) -> None:
+    """Raise MalformedMessage unless `fd` is a regular file or a character device."""
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
+        raise MalformedMessage("a host file that is neither a regular file nor a character device")
+
+
+def require_memory(fd: int, size: int) -> None:
+    """Raise MalformedMessage unless `fd` is a regular file of at least `size` bytes."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise MalformedMessage("a SharedMemory that is no regular file")
+    if status.st_size < size:
+        raise MalformedMessage(f"a SharedMemory of {size} bytes on a file of {status.st_size}")
