@@ -1,0 +1,90 @@
+"""What happened in a run, one frozen fact each, in the order in which the supervisor learned it.
+
+`at` is in seconds since the run began. A worker is told by its name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact, and when the supervisor learned it."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The zygote is there. Without a PID namespace, a worker's own orphans may outlive the run."""
+
+    pid_namespace: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStarted(Event):
+    """A worker was forked; `pid` is the host's."""
+
+    worker: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressExported(Event):
+    """A worker sent its SocketAddress over its control channel, and it is the one that we made."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady(Event):
+    """A worker announced that its program runs."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported(Event):
+    """A worker reported a fact."""
+
+    worker: str
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnded(Event):
+    """A step at a worker came to its end: what was asked, what came of it, and the difference from what was expected.
+
+    `step` is the plan's number of it; `result` is as the worker told it, `difference` None where it was as expected.
+    """
+
+    worker: str
+    step: int
+    result: Mapping[str, Any]
+    difference: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerKilled(Event):
+    """The supervisor sent SIGKILL, and why."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offence(Event):
+    """A worker broke the rules of its control channel."""
+
+    worker: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerExited(Event):
+    """A worker was reaped. `exit_status` is -N for signal N."""
+
+    worker: str
+    exit_status: int

@@ -1,0 +1,88 @@
+"""How a run ended: a status, a reason, and what became of each worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from signal import Signals
+
+from harness.events import Event
+
+
+class Status(Enum):
+    """How a run ended. The order is that in which one of several cells decides the command's exit status."""
+
+    def __init__(self, label: str, exit_code: int) -> None:
+        self.label = label
+        self.exit_code = exit_code
+
+    BUG = ("bug", 70)
+    INTERRUPTED = ("interrupted", 130)
+    UNSUPPORTED = ("unsupported", 69)
+    REFUSED = ("refused", 64)
+    TIMED_OUT = ("timed out", 124)
+    FAILED = ("failed", 1)
+    PASSED = ("passed", 0)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def worst(statuses: list[Status]) -> Status:
+    """Return the status that decides for all of them; PASSED for none."""
+    return min(statuses, key=list(Status).index, default=Status.PASSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a worker wrote to a pipe: the first 64 KiB, and how many bytes there were in all."""
+
+    kept: bytes = b""
+    size: int = 0
+
+    def text(self) -> str:
+        """Return what was kept as text, and say what was not."""
+        text = self.kept.decode("utf-8", "backslashreplace")
+        lost = self.size - len(self.kept)
+        return f"{text}\n… {lost} bytes more\n" if lost else text
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOutcome:
+    """What became of one worker. `exit_status` is -N for signal N, None where it never started or was lost."""
+
+    name: str
+    exit_status: int | None
+    stdout: Output = Output()
+    stderr: Output = Output()
+    reports: Mapping[str, object] = field(default_factory=dict)
+    offence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one cell's run ended. `place` is the file:line:column of the step that decided, where there was one."""
+
+    cell: str
+    status: Status
+    reason: str
+    workers: Mapping[str, WorkerOutcome]
+    events: tuple[Event, ...]
+    place: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was as the topology expects."""
+        return self.status is Status.PASSED
+
+
+def describe_exit(exit_status: int | None) -> str:
+    """Return an exit status in words: "exited with 3", "was ended by SIGKILL"."""
+    if exit_status is None:
+        return "was lost"
+    if exit_status >= 0:
+        return f"exited with {exit_status}"
+    try:
+        return f"was ended by {Signals(-exit_status).name}"
+    except ValueError:
+        return f"was ended by signal {-exit_status}"

@@ -1,0 +1,207 @@
+"""The supervisor's end of the zygote: starts it, has it fork, hears of every death.
+
+The zygote answers in its own time and the supervisor serves others meanwhile: nothing here blocks. The socket to it is
+the run's lifeline; whatever becomes of the supervisor, its end closes, and everything that was ever forked is ended.
+"""
+
+import _socket
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import sandbox
+from harness.waiting import fail, readable, settle, writable
+from sandbox.descriptors import over
+from sandbox.transport import Packet, close_all, receive_packet, send_packet, seqpacket_pair
+
+BIRTH_SECONDS: Final = 20.0
+DEATH_SECONDS: Final = 10.0
+REQUESTS_IN_FLIGHT: Final = 16
+# SCM_RIGHTS takes 253 in one packet; one of them is the manifest.
+DESCRIPTORS_A_PACKET: Final = 200
+ANSWER_BYTES: Final = 4096
+
+# -I: no environment, no user's site, no current folder. The path is that of the package that is running here.
+PROGRAM: Final = "import sys; sys.path.insert(0, {root!r}); from sandbox.zygote import main; main()"
+
+
+class ZygoteError(Exception):
+    """The zygote is gone, and every worker with it: a bug of ours, or somebody killed it."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Process:
+    """A worker's process: `pid` is the host's, `exited` its status as subprocess tells it (-N for a signal).
+
+    `exited` raises ZygoteError where the zygote was gone before it could tell.
+    """
+
+    pid: int
+    pidfd: int
+    exited: asyncio.Future[int]
+
+    def kill(self) -> None:
+        """Send SIGKILL; to one that has ended already, nothing."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+
+class Zygote:
+    """One run's forking server. `pid_namespace`: whether it is the init of one, so that orphans end with it."""
+
+    def __init__(self, launcher: subprocess.Popen[bytes], sock: _socket.socket) -> None:
+        self.pid_namespace = False
+        self._loop = asyncio.get_running_loop()
+        self._launcher = launcher
+        self._sock = sock
+        self._pidfd = -1
+        self._born: asyncio.Future[None] = self._loop.create_future()
+        self._starting: dict[int, asyncio.Future[Process]] = {}
+        self._running: dict[int, Process] = {}
+        self._pidfds: list[int] = []
+        self._window = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
+        self._sending = asyncio.Lock()
+        self._last_id = 0
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Start a zygote and wait for it. Raises ZygoteError, TimeoutError."""
+        ours, theirs = seqpacket_pair()
+        program = PROGRAM.format(root=str(Path(sandbox.__file__).resolve().parent.parent))
+        try:
+            launcher = subprocess.Popen(  # noqa: ASYNC220 - a vfork, with no thread or watcher behind it
+                [sys.executable, "-I", "-c", program],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        zygote = cls(launcher, over(ours))
+        try:
+            await asyncio.wait_for(zygote._born, BIRTH_SECONDS)
+        except BaseException:
+            await zygote.stop()
+            raise
+        return zygote
+
+    async def spawn(self, manifest: Mapping[str, Any], table: Mapping[int, int]) -> Process:
+        """Fork a worker with `table` (number → fd, borrowed) as its descriptors. Raises ZygoteError, OSError."""
+        async with self._window:
+            self._last_id += 1
+            started = self._starting[self._last_id] = self._loop.create_future()
+            await self._request(self._last_id, manifest, table)
+            return await started
+
+    async def _request(self, worker_id: int, manifest: Mapping[str, Any], table: Mapping[int, int]) -> None:
+        memory = os.memfd_create("imclab-manifest", os.MFD_CLOEXEC)
+        try:
+            os.write(memory, json.dumps(manifest).encode())
+            numbers = sorted(table)
+            async with self._sending:
+                for first in range(0, len(numbers), DESCRIPTORS_A_PACKET):
+                    targets = numbers[first : first + DESCRIPTORS_A_PACKET]
+                    more = first + DESCRIPTORS_A_PACKET < len(numbers)
+                    fds = [table[number] for number in targets]
+                    request = {"spawn": worker_id, "targets": targets, "more": more}
+                    await self._send(json.dumps(request).encode(), fds if more else [memory, *fds])
+        finally:
+            os.close(memory)
+
+    async def _send(self, request: bytes, fds: list[int]) -> None:
+        while True:
+            try:
+                send_packet(self._sock, (request,), fds, nonblock=True)
+            except BlockingIOError:
+                await writable(self._sock.fileno())
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise ZygoteError(self._last_words()) from error
+            else:
+                return
+
+    def _read(self) -> None:
+        """Take in all that the zygote has said."""
+        buffer = bytearray(ANSWER_BYTES)
+        while True:
+            try:
+                packet = receive_packet(self._sock, buffer, nonblock=True)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                continue
+            if not packet.size:
+                self._lost()
+                return
+            self._take(json.loads(buffer[: packet.size]), packet)
+
+    def _take(self, answer: Mapping[str, Any], packet: Packet) -> None:
+        match answer:
+            case {"born": int(), "pid_namespace": bool(pid_namespace)}:
+                (self._pidfd,) = packet.fds
+                self.pid_namespace = pid_namespace
+                settle(self._born, None)
+            case {"started": int(worker_id)}:
+                (pidfd,) = packet.fds
+                self._pidfds.append(pidfd)
+                process = Process(pid_of(pidfd), pidfd, self._loop.create_future())
+                self._running[worker_id] = process
+                settle(self._starting.pop(worker_id), process)
+            case {"failed": int(worker_id), "errno": int(number)}:
+                fail(self._starting.pop(worker_id), OSError(number, os.strerror(number)))
+            case {"exited": int(worker_id), "status": int(status)}:
+                settle(self._running.pop(worker_id).exited, os.waitstatus_to_exitcode(status))
+
+    def _lost(self) -> None:
+        """Let everybody who waits for the zygote know that it is gone."""
+        self._loop.remove_reader(self._sock.fileno())
+        error = ZygoteError(self._last_words())
+        fail(self._born, error)
+        for started in self._starting.values():
+            fail(started, error)
+        for process in self._running.values():
+            fail(process.exited, error)
+
+    def _last_words(self) -> str:
+        """Return what the zygote left on its stderr."""
+        assert self._launcher.stderr is not None  # noqa: S101 - it was asked for
+        os.set_blocking(self._launcher.stderr.fileno(), False)
+        words = self._launcher.stderr.read(65536) or b""
+        return "the zygote is gone: " + (words.decode("utf-8", "backslashreplace").strip() or "it left no word")
+
+    async def stop(self) -> None:
+        """End the zygote and all that it forked, and return when they are gone."""
+        self._loop.remove_reader(self._sock.fileno())
+        # Where the zygote is init, the kernel ends all others before the zygote itself is gone.
+        for process in self._running.values():
+            process.kill()
+            await readable(process.pidfd, DEATH_SECONDS)
+        if self._pidfd >= 0 and self.pid_namespace:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            await readable(self._pidfd, DEATH_SECONDS)
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        else:
+            self._launcher.kill()
+        self._launcher.communicate()
+        close_all(self._pidfds if self._pidfd < 0 else [self._pidfd, *self._pidfds])
+        self._sock.close()
+
+
+def pid_of(pidfd: int) -> int:
+    """Return the process id that `pidfd` has in our own namespace, -1 where it was reaped."""
+    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
+    return next(int(line.removeprefix("Pid:")) for line in lines if line.startswith("Pid:"))

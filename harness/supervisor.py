@@ -1,0 +1,235 @@
+"""Plays sel_ldr for a whole topology: starts the workers, hands out addresses, drives the scenario, says what held.
+
+    plan ──> zygote, ports ──> each worker started ──> each one ready ──> stages of the scenario ──> stop ──> outcome
+
+One event loop, started here and nowhere else. It never waits on a worker's good will: each wait has a deadline, and a
+worker that ends otherwise than expected ends the run at once.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.events import RunStarted, StepEnded
+from harness.member import Ended, Journal, Member
+from harness.outcome import Outcome, Status, describe_exit
+from harness.plan import KillPlan, Plan, StepPlan, Together, plan_of
+from harness.routing import granted, make_ports
+from harness.scenario import difference
+from harness.spawn import Zygote, ZygoteError
+from harness.topology import only_cell
+
+
+class Verdict(Exception):
+    """The run is decided. Raised as soon as it is; `place` is that of the step that decided."""
+
+    def __init__(self, status: Status, reason: str, place: str | None = None) -> None:
+        super().__init__(status, reason, place)
+        self.status = status
+        self.reason = reason
+        self.place = place
+
+
+def run_topology(path: str | Path, **variables: Any) -> Outcome:
+    """Run one cell of the topology file at `path` and return its outcome.
+
+    `variables` replace the file's own and choose from the axes of its matrix; a file with several cells needs its axes.
+    Raises TopologyError with all that is wrong with the file; nothing is started then.
+    """
+    return run_plan(plan_of(only_cell(Path(path), variables)))
+
+
+def run_plan(plan: Plan) -> Outcome:
+    """Run `plan` on an event loop of its own and return its outcome."""
+    return asyncio.run(supervise(plan))
+
+
+async def supervise(plan: Plan) -> Outcome:
+    """Run `plan` and return its outcome. Nothing of the run is left when this returns, raises or is cancelled."""
+    began = time.monotonic()
+    run = Run(plan)
+    try:
+        async with asyncio.timeout(plan.within):
+            await run.live()
+        verdict = run.verdict()
+    except TimeoutError:
+        verdict = Verdict(Status.TIMED_OUT, f"the run took longer than {plan.within:g} s{run.waiting()}")
+    except ZygoteError as error:
+        verdict = Verdict(Status.FAILED, f"every worker was lost: {error}")
+    except Verdict as decided:
+        verdict = decided
+    finally:
+        await run.tear_down()
+    return Outcome(
+        cell=plan.cell,
+        status=verdict.status,
+        reason=verdict.reason,
+        place=verdict.place,
+        workers={name: member.outcome() for name, member in run.members.items()},
+        events=tuple(run.journal.events),
+        seconds=time.monotonic() - began,
+    )
+
+
+class Run:
+    """One run in progress."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.journal = Journal()
+        self.members = {name: Member(worker, self.journal) for name, worker in plan.workers.items()}
+        self._zygote: Zygote | None = None
+        # What each worker is doing; a step that passed its deadline stays, for whoever asks what was waited for.
+        self._pending: dict[str, StepPlan] = {}
+
+    async def live(self) -> None:
+        """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
+        self._zygote = await Zygote.start()
+        self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
+        await self._start(self._zygote)
+        async with tasks() as group:
+            watchers = [group.create_task(self._watch(member)) for member in self.members.values()]
+            await together(self._wait_until_ready(member) for member in self.members.values())
+            if self.plan.stages is not None:
+                for stage in self.plan.stages:
+                    await self._play(stage)
+                await together(member.stop() for member in self.members.values())
+            await asyncio.wait(watchers)
+
+    async def _start(self, zygote: Zygote) -> None:
+        ports = make_ports(self.plan.workers.values())
+
+        async def start(member: Member) -> None:
+            port = ports.get(member.plan.name)
+            table = granted(member.plan, ports)
+            await member.start(zygote, str(self.plan.folder), table, port.identity if port else "")
+            if port is not None:
+                port.bound.close()
+
+        try:
+            await together(start(member) for member in self.members.values())
+        finally:
+            for port in ports.values():
+                port.close()
+
+    async def _wait_until_ready(self, member: Member) -> None:
+        name = member.plan.name
+        try:
+            await member.wait_until_ready()
+        except TimeoutError:
+            text = f"{name} was not ready within {member.plan.ready_within:g} s"
+            raise Verdict(Status.TIMED_OUT, text) from None
+        except Ended as ended:
+            raise Verdict(Status.FAILED, f"{name} {ended} before it was ready") from None
+
+    async def _watch(self, member: Member) -> None:
+        """Decide the run when a worker ends as nobody expects."""
+        status = await member.exited()
+        if not member.stopping and (member.offence or status != self._expected_exit(member)):
+            raise Verdict(Status.FAILED, self._unexpected(member))
+
+    def _expected_exit(self, member: Member) -> int:
+        return self.plan.exits.get(member.plan.name, 0)
+
+    # The scenario
+
+    async def _play(self, stage: Together | KillPlan) -> None:
+        match stage:
+            case Together(steps):
+                await together(self._perform_all(in_order) for in_order in steps.values())
+            case KillPlan():
+                await self._kill(stage)
+
+    async def _perform_all(self, steps: Iterable[StepPlan]) -> None:
+        for step in steps:
+            await self._perform(step)
+
+    async def _perform(self, step: StepPlan) -> None:
+        self._pending[step.worker] = step
+        try:
+            result = await asyncio.wait_for(self.members[step.worker].perform(step.body), step.within)
+            differs = difference(step.expected, result)
+        except TimeoutError:
+            text = f"{step.worker}: {step.text} took longer than {step.within:g} s{self.waiting(step)}"
+            raise Verdict(Status.TIMED_OUT, text, step.place) from None
+        except Ended as ended:
+            raise Verdict(Status.FAILED, f"{step.worker} {ended} during {step.text}", step.place) from None
+        except ValueError as error:
+            text = f"{step.worker} answered {step.text} with {error}"
+            raise Verdict(Status.FAILED, text, step.place) from None
+        del self._pending[step.worker]
+        self.journal.add(StepEnded, worker=step.worker, step=step.number, result=result, difference=differs)
+        if differs:
+            raise Verdict(Status.FAILED, f"{step.worker}: {step.text}: {differs}", step.place)
+
+    async def _kill(self, stage: KillPlan) -> None:
+        member = self.members[stage.worker]
+        if member.exit_status is not None:
+            text = f"{stage.worker} {describe_exit(member.exit_status)} before it was to be killed"
+            raise Verdict(Status.FAILED, text, stage.place)
+        member.stopping = True
+        member.kill("the scenario says so")
+        try:
+            await asyncio.wait_for(member.exited(), stage.within)
+        except TimeoutError:
+            text = f"{stage.worker} was killed but not gone within {stage.within:g} s"
+            raise Verdict(Status.TIMED_OUT, text, stage.place) from None
+
+    def waiting(self, but: StepPlan | None = None) -> str:
+        """Return which other steps were still going on, to append to a reason."""
+        others = [f"{step.worker}: {step.text}" for step in self._pending.values() if step is not but]
+        return f"; meanwhile {', '.join(others)}" if others else ""
+
+    # The end
+
+    def verdict(self) -> Verdict:
+        """Return what the exits of the workers make of a run that went through to its end."""
+        wrong = [
+            self._unexpected(member)
+            for member in self.members.values()
+            if member.offence or member.exit_status != self._expected_exit(member)
+        ]
+        return Verdict(Status.FAILED, "; ".join(wrong)) if wrong else Verdict(Status.PASSED, "all as expected")
+
+    def _unexpected(self, member: Member) -> str:
+        name = member.plan.name
+        if member.offence:
+            return f"{name} broke the rules of its control channel: {member.offence}"
+        if member.overstayed:
+            return f"{name} did not stop within {member.plan.stop_within:g} s and was killed"
+        expected = describe_exit(self._expected_exit(member))
+        return f"{name} {describe_exit(member.exit_status)}, where the topology expects that it {expected}"
+
+    async def tear_down(self) -> None:
+        """End whatever is left, and wait until it is gone."""
+        if self._zygote is not None:
+            try:
+                await asyncio.gather(*(member.bury() for member in self.members.values()))
+            finally:
+                await self._zygote.stop()
+
+
+@asynccontextmanager
+async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
+    """A TaskGroup that raises what decided it: a bug before a Verdict, a Verdict with a place before one without."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise min(failures.exceptions, key=_rank) from None
+
+
+def _rank(failure: BaseException) -> int:
+    if isinstance(failure, Verdict):
+        return 1 if failure.place else 2
+    return 0
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run these at the same time; the first failure ends the others and is raised."""
+    async with tasks() as group:
+        for coroutine in coroutines:
+            group.create_task(coroutine)

@@ -1,0 +1,327 @@
+"""What a topology file may say: the one source of the parser (and of what it calls a mistake)."""
+
+import errno
+import re
+import signal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from sandbox.abi import DESCRIPTORS_MAX, USER_BYTES_MAX
+from sandbox.protocols import PROTOCOLS
+
+Scalar = str | int | float | bool
+ServicePort = Literal["none", "exported", "unexported"]
+
+# A step's bytes travel to the worker in one message of the control channel, as base64 within JSON.
+INLINE_DATA_MAX: Final = 64 * 1024
+# Enough to show that one byte too many is refused, and no way to ask a worker for all of its memory.
+GENERATED_DATA_MAX: Final = 16 * 1024 * 1024
+EXIT_STATUS_MAX: Final = 255
+RUN_SECONDS: Final = 60.0
+STEP_SECONDS: Final = 5.0
+
+DESCRIPTOR_KINDS: Final = ("SocketAddress", "DataOnlySocket", "SharedMemory", "HostFile", "INVALID")
+SIGNALS: Final = {number.name: int(number) for number in signal.Signals}
+ERRNO_NAMES: Final = tuple(sorted(errno.errorcode.values()))
+
+
+class Mistake(PydanticCustomError):
+    """A value that our own rules refuse, in our own words."""
+
+    def __new__(cls, text: str) -> Self:
+        """Return an error whose message is `text`, braces and all."""
+        return super().__new__(cls, "mistake", "{text}", {"text": text})
+
+
+def chosen_from(options: tuple[str, ...], what: str) -> BeforeValidator:
+    """Return a validator for one of `options`; the message names the nearest."""
+
+    def choose(value: Any) -> Any:
+        if value not in options:
+            raise PydanticCustomError("choice", "{what}", {"what": what, "value": value, "options": options})
+        return value
+
+    return BeforeValidator(choose)
+
+
+def parsed_by(parse: Callable[[Any], Any]) -> BeforeValidator:
+    """Return a validator that lets `parse` turn what YAML says into what it means."""
+    return BeforeValidator(parse)
+
+
+def parse_duration(value: Any) -> float:
+    """Return seconds from a number and its unit."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", value) if isinstance(value, str) else None
+    if match is None:
+        raise Mistake(f"{value!r} is no duration; write a number and ms, s or m, as in 5s")
+    seconds = float(match[1]) * {"ms": 0.001, "s": 1, "m": 60}[match[2]]
+    if not seconds:
+        raise Mistake("a duration of 0 would pass at once")
+    return seconds
+
+
+def parse_names(value: Any) -> tuple[str, ...]:
+    """Return a tuple of names from one name or a list."""
+    names = value if isinstance(value, tuple) else (value,)
+    for name in names:
+        parse_name(name)
+    if len(set(names)) != len(names):
+        raise Mistake("the same name twice")
+    return names
+
+
+def parse_name(value: Any) -> str:
+    """Return a name: letters, digits, _ and -, beginning with a letter."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value):
+        raise Mistake(f"{value!r} is no name; names are letters, digits, _ and -, and begin with a letter")
+    return value
+
+
+def parse_program(value: Any) -> str:
+    """Return a program's "package.module:function"."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
+        raise Mistake(f"{value!r} is no program; write package.module:function")
+    return value
+
+
+def parse_data(value: Any) -> bytes | int:
+    """Return the bytes of text or !!binary, or the number of bytes to generate of {size: N}."""
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        if len(value) > INLINE_DATA_MAX:
+            raise Mistake(
+                f"{len(value)} bytes of data; write at most {INLINE_DATA_MAX}, or {{size: N}} to generate them"
+            )
+        return value
+    if isinstance(value, dict) and set(value) == {"size"} and type(value["size"]) is int:
+        if not 0 <= value["size"] <= GENERATED_DATA_MAX:
+            raise Mistake(f"a size of {value['size']}, outside 0..{GENERATED_DATA_MAX}")
+        return value["size"]
+    raise Mistake("data is text, !!binary or {size: N}")
+
+
+def parse_exit(value: Any) -> int:
+    """Return an exit status as subprocess tells it, from a number or a signal's name."""
+    if type(value) is int and 0 <= value <= EXIT_STATUS_MAX:
+        return value
+    if isinstance(value, str) and value in SIGNALS:
+        return -SIGNALS[value]
+    raise PydanticCustomError(
+        "choice", "{what}", {"what": "exit status (0..255 or a signal)", "value": value, "options": tuple(SIGNALS)}
+    )
+
+
+Name = Annotated[str, parsed_by(parse_name)]
+Names = Annotated[tuple[str, ...], parsed_by(parse_names)]
+Duration = Annotated[float, parsed_by(parse_duration)]
+Data = Annotated[bytes | int, parsed_by(parse_data)]
+ErrnoName = Annotated[str, chosen_from(ERRNO_NAMES, "errno")]
+DescriptorKind = Annotated[str, chosen_from(DESCRIPTOR_KINDS, "kind of descriptor")]
+ExitStatus = Annotated[int, parsed_by(parse_exit)]
+
+
+class Model(BaseModel):
+    """A map with exactly these keys, of exactly these types."""
+
+    model_config: ClassVar = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class Within(Model):
+    """How long something may take."""
+
+    within: Duration
+
+
+class WorkerSettings(Model):
+    """What `defaults`, a kind and a worker may say; the nearer one wins, maps are merged."""
+
+    program: Annotated[str, parsed_by(parse_program)] | None = None
+    protocol: Annotated[str, chosen_from(tuple(PROTOCOLS), "protocol")] | None = None
+    service_port: Annotated[str, chosen_from(("none", "exported", "unexported"), "service_port")] | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
+    ready: Within | None = None
+    stop: Within | None = None
+
+
+class WorkerEntry(WorkerSettings):
+    """One worker."""
+
+    kind: str | None = None
+
+
+class Route(Model):
+    """`grant`'s address goes to `to`, which imports it as `as` (the exporter's name unless said)."""
+
+    grant: str
+    to: str
+    as_: Name | None = Field(default=None, alias="as")
+
+
+class ExpectResult(Model):
+    """Success, unless an error is named; then that errno and nothing else."""
+
+    error: ErrnoName | None = None
+
+
+class ExpectSent(ExpectResult):
+    """How many bytes imc_sendmsg said that it sent."""
+
+    sent: int | None = None
+
+
+class ExpectMessage(ExpectResult):
+    """What imc_recvmsg received."""
+
+    data: Data | None = None
+    descriptors: tuple[DescriptorKind, ...] | None = None
+    flags: int | None = None
+
+
+class Conditional(Model):
+    """What every step may say: it exists only in the cells whose axes have these values."""
+
+    when: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+
+
+class WorkerStep(Conditional):
+    """A step that a worker performs."""
+
+    at: str
+    do: str
+    within: Duration = STEP_SECONDS
+    expect: ExpectResult = ExpectResult()
+
+
+class MakeBoundSock(WorkerStep):
+    """imc_makeboundsock, held as [BoundSocket, SocketAddress]."""
+
+    as_: Names = Field(default=(), alias="as", max_length=2)
+
+
+class Accept(WorkerStep):
+    """imc_accept on the service port, or on `bound`."""
+
+    bound: str = "bound_socket"
+    as_: Names = Field(default=(), alias="as", max_length=1)
+
+
+class Connect(WorkerStep):
+    """imc_connect to `address`."""
+
+    address: str
+    as_: Names = Field(default=(), alias="as", max_length=1)
+
+
+class SendMsg(WorkerStep):
+    """imc_sendmsg on `socket`."""
+
+    socket: str
+    data: Data = b""
+    descriptors: tuple[str, ...] = ()
+    nonblock: bool = False
+    expect: ExpectSent = ExpectSent()
+
+
+class RecvMsg(WorkerStep):
+    """imc_recvmsg on `socket`."""
+
+    socket: str
+    size: int = USER_BYTES_MAX
+    max_descriptors: int = DESCRIPTORS_MAX
+    nonblock: bool = False
+    as_: Names = Field(default=(), alias="as", max_length=DESCRIPTORS_MAX)
+    expect: ExpectMessage = ExpectMessage()
+
+
+class SocketPair(WorkerStep):
+    """imc_socketpair, held as [DataOnlySocket, DataOnlySocket]."""
+
+    as_: Names = Field(default=(), alias="as", max_length=2)
+
+
+class MemObjCreate(WorkerStep):
+    """imc_mem_obj_create of `size` bytes."""
+
+    size: int = 65536
+    as_: Names = Field(default=(), alias="as", max_length=1)
+
+
+class Close(WorkerStep):
+    """Close what `descriptor` names."""
+
+    descriptor: str
+
+
+class Kill(Conditional):
+    """SIGKILL for a worker; ends when it is reaped."""
+
+    kill: str
+    within: Duration = STEP_SECONDS
+
+
+class ExpectedEnds(Model):
+    """With what each worker is to exit: 0..255 or a signal. Who is not named: 0."""
+
+    exit: dict[str, ExitStatus]
+
+
+class Expect(Conditional):
+    """What has to be true of the run."""
+
+    expect: ExpectedEnds
+
+
+OPERATIONS: Final[dict[str, type[WorkerStep]]] = {
+    "makeboundsock": MakeBoundSock,
+    "accept": Accept,
+    "connect": Connect,
+    "sendmsg": SendMsg,
+    "recvmsg": RecvMsg,
+    "socketpair": SocketPair,
+    "mem_obj_create": MemObjCreate,
+    "close": Close,
+}
+
+
+def kind_of_step(value: Any) -> str | None:
+    """Return the tag of a step: what it does at a worker, or kill, or expect."""
+    if not isinstance(value, dict):
+        return None
+    if "do" in value or "at" in value:
+        return str(value.get("do"))
+    return next((key for key in ("kill", "expect") if key in value), None)
+
+
+Step = Annotated[
+    Annotated[MakeBoundSock, Tag("makeboundsock")]
+    | Annotated[Accept, Tag("accept")]
+    | Annotated[Connect, Tag("connect")]
+    | Annotated[SendMsg, Tag("sendmsg")]
+    | Annotated[RecvMsg, Tag("recvmsg")]
+    | Annotated[SocketPair, Tag("socketpair")]
+    | Annotated[MemObjCreate, Tag("mem_obj_create")]
+    | Annotated[Close, Tag("close")]
+    | Annotated[Kill, Tag("kill")]
+    | Annotated[Expect, Tag("expect")],
+    Discriminator(kind_of_step),
+]
+
+
+class Topology(Model):
+    """One cell of a topology file, its variables expanded."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: Name
+    vars: dict[str, Scalar] = Field(default_factory=dict)
+    matrix: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
+    defaults: WorkerSettings = WorkerSettings()
+    kinds: dict[Name, WorkerSettings] = Field(default_factory=dict)
+    workers: dict[Name, WorkerEntry] = Field(min_length=1)
+    routes: tuple[Route, ...] = ()
+    scenario: tuple[Step, ...] | None = None
+    within: Duration = RUN_SECONDS
