@@ -15,7 +15,7 @@ $(READY): pyproject.toml .ci/constraints.txt
 
 # Three processes introduce one another, over each of the four protocols.
 run: $(READY)
-	$(BIN)/imclab run configs/introduction.imclab.yaml
+	$(BIN)/imclab run -v configs/introduction.imclab.yaml
 
 # Every test and every cell of every config, or the cells of one: make test-sandbox CONFIG=configs/global-fd.imclab.yaml
 test-sandbox: $(READY)

@@ -23,6 +23,14 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePortMade(Event):
+    """The supervisor made a worker's service port; `identity` is what all duplicates of its address have in common."""
+
+    worker: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
     """A worker was forked; `pid` is the host's."""
 

@@ -4,13 +4,14 @@ Whatever can be known to be wrong before anything starts is found here, all of i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import Problem, TopologyError
-from harness.topology import Cell
+from harness.topology import Cell, read
 from harness.topology.load import Location
 from harness.topology.mistakes import nearest
 from harness.topology.model import (
@@ -20,8 +21,10 @@ from harness.topology.model import (
     ExpectResult,
     Kill,
     RecvMsg,
+    Route,
     SendMsg,
-    WorkerEntry,
+    Step,
+    Topology,
     WorkerSettings,
     WorkerStep,
 )
@@ -106,15 +109,19 @@ Stage = Together | KillPlan
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run. `stages` is None without a scenario; `exits` are the workers that are not to exit with 0."""
+    """One run: a cell at one point of its matrix (`axes`). Programs are looked up in `folder` first.
+
+    `stages` is None without a scenario; `exits` are the workers that are not to exit with 0.
+    """
 
     cell: str
     file: str
+    folder: Path
+    axes: Mapping[str, Any]
     workers: Mapping[str, WorkerPlan]
     stages: tuple[Stage, ...] | None
     exits: Mapping[str, int]
     within: float
-    folder: Path = field(default_factory=Path)
 
     def steps(self) -> list[StepPlan]:
         """Return all steps at workers, by number."""
@@ -123,158 +130,235 @@ class Plan:
         return sorted(steps, key=lambda step: step.number)
 
 
-def plan_of(cell: Cell) -> Plan:
-    """Return the plan of one cell. Raises TopologyError with all that is wrong with it."""
-    return _Planner(cell).plan()
+def plans_of(file: Path, chosen: Mapping[str, Any] | None = None) -> list[Plan]:
+    """Return the plan of each cell of `file` that has the `chosen` values on its axes; they also replace variables.
+
+    Raises TopologyError with all that is wrong with the file.
+    """
+    cells, problems = read(file, chosen)
+    plans = []
+    for cell in cells:
+        findings = _Findings(cell)
+        plans.append(_plan(cell, findings))
+        problems += findings.problems
+    if problems:
+        raise TopologyError(problems)
+    return plans
 
 
-class _Planner:
+def only_plan_of(file: Path, chosen: Mapping[str, Any]) -> Plan:
+    """Return the plan of the one cell that `chosen` leaves. Raises TopologyError where it leaves several."""
+    plans = plans_of(file, chosen)
+    if len(plans) > 1:
+        axes = ", ".join(axis for axis in plans[0].axes if axis not in chosen)
+        raise TopologyError([Problem(str(file), 1, 1, f"a matrix of {len(plans)} cells; choose one by {axes}")])
+    return plans[0]
+
+
+def _plan(cell: Cell, findings: "_Findings") -> Plan:
+    topology = cell.topology
+    workers = {name: _worker(name, topology, findings) for name in topology.workers}
+    workers = _granted(workers, topology.routes, findings)
+    scenario = _Scenario(cell, workers, findings)
+    scenario.plan(topology.scenario or ())
+    return Plan(
+        cell=cell.id,
+        file=cell.document.file,
+        folder=cell.folder,
+        axes={axis: cell.variables[axis] for axis in cell.axes},
+        workers=workers,
+        stages=None if topology.scenario is None else tuple(scenario.stages),
+        exits=scenario.exits,
+        within=topology.within,
+    )
+
+
+class _Findings:
+    """Collects what is wrong with a cell that its model could not know.
+
+    Where the model found something wrong already, what depends on it is not looked at: no mistake is told twice.
+    """
+
     def __init__(self, cell: Cell) -> None:
-        self._cell = cell
-        self._topology = cell.topology
-        self._problems: list[Problem] = []
+        self.problems: list[Problem] = []
+        self.document = cell.document
+        self._damaged = cell.damaged
+        sections = {path[0] for path in cell.damaged}
+        self.workers_are_whole = sections.isdisjoint({"workers", "kinds", "defaults", "vars", "matrix"})
+        self.names_are_whole = self.workers_are_whole and sections.isdisjoint({"routes", "scenario"})
 
-    def plan(self) -> Plan:
-        workers = {name: self._worker(name, entry) for name, entry in self._topology.workers.items()}
-        grants = self._grants(workers)
-        workers = {name: _with_grants(worker, grants[name]) for name, worker in workers.items()}
-        stages, exits = self._scenario(workers)
-        if self._problems:
-            raise TopologyError(self._problems)
-        document = self._cell.document
-        return Plan(self._cell.id, document.file, workers, stages, exits, self._topology.within, self._cell.folder)
+    def is_damaged(self, path: Location) -> bool:
+        """Say whether something harmless stands for what the file has here."""
+        return path in self._damaged
 
-    def _problem(self, path: Location, text: str) -> None:
-        self._problems.append(self._cell.document.problem(path, text))
+    def raw(self, path: tuple[str, int], key: str) -> str | None:
+        """Return the text that a damaged entry has under `key`, where it is plain text."""
+        entry = self.document.values[path[0]][path[1]]
+        text = entry.get(key) if isinstance(entry, dict) else None
+        return text if isinstance(text, str) and "{" not in text else None
 
-    def _known(self, name: str, options: Iterable[str], path: Location, what: str) -> bool:
+    def add(self, path: Location, text: str) -> None:
+        self.problems.append(self.document.problem(path, text))
+
+    def known(self, name: str, options: Iterable[str], path: Location, what: str) -> bool:
         """Say whether `name` is one of `options`, and make it a problem where it is not."""
         options = list(options)
-        if name in options:
-            return True
-        self._problem(path, f"unknown {what} {name!r}{nearest(name, options)}")
-        return False
+        if name not in options:
+            self.add(path, f"unknown {what} {name!r}{nearest(name, options)}")
+        return name in options
 
-    # Workers
 
-    def _worker(self, name: str, entry: WorkerEntry) -> WorkerPlan:
-        path = ("workers", name)
-        layers: list[WorkerSettings] = [entry]
-        kinds = self._topology.kinds
-        if entry.kind is not None and self._known(entry.kind, kinds, (*path, "kind"), "kind"):
-            layers.append(kinds[entry.kind])
-        layers.append(self._topology.defaults)
-        program, protocol = _first(layers, "program"), _first(layers, "protocol")
-        for key, value in (("program", program), ("protocol", protocol)):
-            if value is None:
-                self._problem(path, f"{name} has no {key}: say it here, in its kind or under defaults")
-        ready, stop = _first(layers, "ready"), _first(layers, "stop")
-        return WorkerPlan(
-            name=name,
-            program=program or "",
-            protocol=protocol or "",
-            service_port=_first(layers, "service_port") or NONE,
-            args=_merged(layers, "args"),
-            env=_merged(layers, "env"),
-            grants=(),
-            ready_within=ready.within if ready else READY_SECONDS,
-            stop_within=stop.within if stop else STOP_SECONDS,
-        )
+def _worker(name: str, topology: Topology, findings: _Findings) -> WorkerPlan:
+    """Return a worker without its grants."""
+    path = ("workers", name)
+    entry = topology.workers[name]
+    layers: list[WorkerSettings] = [entry]
+    if entry.kind is not None and findings.known(entry.kind, topology.kinds, (*path, "kind"), "kind"):
+        layers.append(topology.kinds[entry.kind])
+    layers.append(topology.defaults)
+    program, protocol = _first(layers, "program"), _first(layers, "protocol")
+    for key, value in (("program", program), ("protocol", protocol)):
+        if value is None and findings.workers_are_whole:
+            findings.add(path, f"{name} has no {key}: say it here, in its kind or under defaults")
+    ready, stop = _first(layers, "ready"), _first(layers, "stop")
+    return WorkerPlan(
+        name=name,
+        program=program or "",
+        protocol=protocol or "",
+        service_port=_first(layers, "service_port") or NONE,
+        args=_merged(layers, "args"),
+        env=_merged(layers, "env"),
+        grants=(),
+        ready_within=ready.within if ready else READY_SECONDS,
+        stop_within=stop.within if stop else STOP_SECONDS,
+    )
 
-    # Routes
 
-    def _grants(self, workers: Mapping[str, WorkerPlan]) -> dict[str, list[Grant]]:
-        grants: dict[str, list[Grant]] = {name: [] for name in workers}
-        for index, route in enumerate(self._topology.routes):
-            path = ("routes", index)
-            known = [self._known(getattr(route, key), workers, (*path, key), "worker") for key in ("grant", "to")]
-            if not all(known):
-                continue
-            exporter, importer = workers[route.grant], workers[route.to]
-            if exporter.service_port != EXPORTED:
-                text = f"{route.grant} exports nothing: its service_port is {exporter.service_port}, not exported"
-                self._problem((*path, "grant"), text)
-            if exporter.protocol != importer.protocol:
-                text = f"{route.grant} speaks {exporter.protocol} and {route.to} {importer.protocol}"
-                self._problem(path, f"{text}: an address is of use in its own protocol alone")
-            name = route.as_ or route.grant
-            held = grants[route.to]
-            if any(grant.name == name for grant in held):
-                self._problem((*path, "as"), f"{route.to} imports a {name!r} already; choose another name with as")
-            held.append(Grant(FIRST_IMPORT + len(held), name, route.grant))
-        return grants
+def _granted(workers: Mapping[str, WorkerPlan], routes: Iterable[Route], findings: _Findings) -> dict[str, WorkerPlan]:
+    """Return the workers with what the routes grant them."""
+    grants: dict[str, list[Grant]] = {name: [] for name in workers}
+    for index, route in enumerate(routes):
+        path = ("routes", index)
+        if findings.is_damaged(path):
+            for key in ("grant", "to"):
+                if (worker := findings.raw(path, key)) is not None:
+                    findings.known(worker, workers, (*path, key), "worker")
+            continue
+        known = [findings.known(getattr(route, key), workers, (*path, key), "worker") for key in ("grant", "to")]
+        if not all(known):
+            continue
+        exporter, importer = workers[route.grant], workers[route.to]
+        if exporter.service_port != EXPORTED and findings.workers_are_whole:
+            text = f"{route.grant} exports nothing: its service_port is {exporter.service_port}, not exported"
+            findings.add((*path, "grant"), text)
+        if exporter.protocol != importer.protocol and findings.workers_are_whole:
+            text = f"{route.grant} speaks {exporter.protocol} and {route.to} {importer.protocol}"
+            findings.add(path, f"{text}: an address is of use in its own protocol alone")
+        name = route.as_ or route.grant
+        held = grants[route.to]
+        if any(grant.name == name for grant in held):
+            findings.add((*path, "as"), f"{route.to} imports a {name!r} already; choose another name with as")
+        held.append(Grant(FIRST_IMPORT + len(held), name, route.grant))
+    return {name: replace(worker, grants=tuple(grants[name])) for name, worker in workers.items()}
 
-    # Scenario
 
-    def _scenario(self, workers: Mapping[str, WorkerPlan]) -> tuple[tuple[Stage, ...] | None, dict[str, int]]:
-        if self._topology.scenario is None:
-            return None, {}
-        stages: list[Stage] = []
-        exits: dict[str, int] = {}
-        together: list[StepPlan] = []
-        names = {name: _names_at_start(worker) for name, worker in workers.items()}
-        killed: dict[str, int] = {}
+class _Scenario:
+    """Cuts the steps into stages, following what each worker holds by then."""
 
-        def end_stage() -> None:
-            if together:
-                stages.append(Together(_by_worker(together)))
-                together.clear()
+    def __init__(self, cell: Cell, workers: Mapping[str, WorkerPlan], findings: _Findings) -> None:
+        self.stages: list[Stage] = []
+        self.exits: dict[str, int] = {}
+        self._cell = cell
+        self._workers = workers
+        self._findings = findings
+        self._together: list[StepPlan] = []
+        self._names = {name: _names_at_start(worker) for name, worker in workers.items()}
+        self._killed: dict[str, int] = {}
 
-        for index, step in enumerate(self._topology.scenario):
+    def plan(self, steps: Iterable[Step]) -> None:
+        """Take in the steps that exist in this cell."""
+        for index, step in enumerate(steps):
             path = ("scenario", index)
-            if not self._exists(step.when, path):
-                continue
-            line, column = self._cell.document.places[path]
-            place = f"{self._cell.document.file}:{line}:{column}"
-            match step:
-                case WorkerStep():
-                    if not self._known(step.at, workers, (*path, "at"), "worker"):
-                        continue
-                    if step.at in killed:
-                        self._problem((*path, "at"), f"{step.at} was killed in line {killed[step.at]}")
-                    self._check_names(step, path, names[step.at])
-                    together.append(_step_plan(index, place, step))
-                case Kill():
-                    end_stage()
-                    if self._known(step.kill, workers, (*path, "kill"), "worker"):
-                        if step.kill in killed:
-                            self._problem((*path, "kill"), f"{step.kill} was killed in line {killed[step.kill]}")
-                        killed[step.kill] = line
-                        stages.append(KillPlan(step.kill, place, step.within))
-                case Expect():
-                    end_stage()
-                    for name, status in step.expect.exit.items():
-                        if self._known(name, workers, (*path, "expect", "exit", name), "worker"):
-                            exits[name] = status
-        end_stage()
-        return tuple(stages), exits
+            if self._findings.is_damaged(path):
+                for key in ("at", "kill"):
+                    if (worker := self._findings.raw(path, key)) is not None:
+                        self._findings.known(worker, self._workers, (*path, key), "worker")
+            elif self._exists(step.when, path):
+                self._take(step, path, index)
+        self._end_stage()
+
+    def _take(self, step: Step, path: Location, index: int) -> None:
+        match step:
+            case Kill():
+                self._end_stage()
+                self._kill(step, path)
+            case Expect():
+                self._end_stage()
+                self._expect(step, path)
+            case _:
+                self._at_worker(step, index, path)
 
     def _exists(self, when: Mapping[str, Any], path: Location) -> bool:
-        """Say whether a step with this condition exists in this cell."""
         variables = self._cell.variables
         exists = True
         for name, wanted in when.items():
-            if self._known(name, variables, (*path, "when", name), "variable or axis"):
+            if self._findings.known(name, variables, (*path, "when", name), "variable or axis"):
                 exists &= variables[name] in (wanted if isinstance(wanted, tuple) else (wanted,))
         return exists
 
-    def _check_names(self, step: WorkerStep, path: Location, known: dict[str, None]) -> None:
-        """Find names that stand for nothing yet, and remember those that this step gives."""
+    def _end_stage(self) -> None:
+        if self._together:
+            ordered = sorted(self._together, key=attrgetter("worker"))
+            self.stages.append(
+                Together({worker: tuple(steps) for worker, steps in groupby(ordered, key=attrgetter("worker"))})
+            )
+            self._together = []
+
+    def _place(self, path: Location) -> tuple[int, str]:
+        """Return the line of a step, and its file:line:column."""
+        line, column = self._findings.document.places[path]
+        return line, f"{self._findings.document.file}:{line}:{column}"
+
+    def _alive(self, worker: str, path: Location) -> None:
+        if worker in self._killed:
+            self._findings.add(path, f"{worker} was killed in line {self._killed[worker]}")
+
+    def _kill(self, step: Kill, path: Location) -> None:
+        if self._findings.known(step.kill, self._workers, (*path, "kill"), "worker"):
+            line, place = self._place(path)
+            self._alive(step.kill, (*path, "kill"))
+            self._killed[step.kill] = line
+            self.stages.append(KillPlan(step.kill, place, step.within))
+
+    def _expect(self, step: Expect, path: Location) -> None:
+        for name, status in step.expect.exit.items():
+            if self._findings.known(name, self._workers, (*path, "expect", "exit", name), "worker"):
+                self.exits[name] = status
+
+    def _at_worker(self, step: WorkerStep, index: int, path: Location) -> None:
+        if self._findings.known(step.at, self._workers, (*path, "at"), "worker"):
+            self._alive(step.at, (*path, "at"))
+            if self._findings.names_are_whole:
+                self._check_names(step, path)
+            _, place = self._place(path)
+            self._together.append(_step_plan(index, place, step))
+
+    def _check_names(self, step: WorkerStep, path: Location) -> None:
+        """Find names that stand for nothing yet, and take note of those that this step gives."""
+        held = self._names[step.at]
         for key in ("bound", "address", "socket", "descriptor"):
             name = getattr(step, key, None)
-            if name == "bound_socket" and name not in known:
-                self._problem(path, f"{step.at} has no service port: give it one, or say which BoundSocket")
+            if name == "bound_socket" and name not in held:
+                self._findings.add(path, f"{step.at} has no service port: give it one, or say which BoundSocket")
             elif name is not None:
-                self._known(name, known, (*path, key), f"descriptor of {step.at},")
+                self._findings.known(name, held, (*path, key), f"descriptor of {step.at},")
         if isinstance(step, SendMsg):
             for index, name in enumerate(step.descriptors):
-                self._known(name, known, (*path, "descriptors", index), f"descriptor of {step.at},")
-        expected = step.expect
-        if expected.error is not None:
-            if len(expected.model_fields_set) > 1:
-                self._problem((*path, "expect"), "an error, and nothing else: a step that fails has no other result")
-        else:
-            known |= dict.fromkeys(_names_given(step))
+                self._findings.known(name, held, (*path, "descriptors", index), f"descriptor of {step.at},")
+        if step.expect.error is None:
+            held |= dict.fromkeys(_names_given(step))
+        elif len(step.expect.model_fields_set) > 1:
+            self._findings.add((*path, "expect"), "an error, and nothing else: a step that fails has no other result")
 
 
 def _first(layers: Sequence[WorkerSettings], key: str) -> Any:
@@ -297,15 +381,6 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(under[key], dict) and isinstance(over[key], dict)
     }
     return {**under, **over, **both}
-
-
-def _with_grants(worker: WorkerPlan, grants: Sequence[Grant]) -> WorkerPlan:
-    return replace(worker, grants=tuple(grants))
-
-
-def _by_worker(steps: Sequence[StepPlan]) -> dict[str, tuple[StepPlan, ...]]:
-    ordered = sorted(steps, key=lambda step: step.worker)
-    return {worker: tuple(mine) for worker, mine in groupby(ordered, key=lambda step: step.worker)}
 
 
 def _names_at_start(worker: WorkerPlan) -> dict[str, None]:

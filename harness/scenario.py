@@ -3,10 +3,12 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from harness.topology.model import ExpectMessage, ExpectResult, ExpectSent
 from sandbox.control import generated
+
+SHOWN_BYTES: Final = 60
 
 
 def difference(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:
@@ -58,8 +60,8 @@ def _head(head: str) -> bytes:
 
 def _shown(data: bytes, size: int | None = None) -> str:
     size = len(data) if size is None else size
-    text = repr(data[:60].decode("utf-8", "backslashreplace"))
-    return f"{text}… ({size} bytes)" if size > 60 else f"{text} ({size} bytes)"
+    text = repr(data[:SHOWN_BYTES].decode("utf-8", "backslashreplace"))
+    return f"{text}… ({size} bytes)" if size > SHOWN_BYTES else f"{text} ({size} bytes)"
 
 
 def _descriptors(expected: ExpectMessage, result: Mapping[str, Any]) -> str | None:

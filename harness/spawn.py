@@ -30,7 +30,8 @@ DESCRIPTORS_A_PACKET: Final = 200
 ANSWER_BYTES: Final = 4096
 
 # -I: no environment, no user's site, no current folder. The path is that of the package that is running here.
-PROGRAM: Final = "import sys; sys.path.insert(0, {root!r}); from sandbox.zygote import main; main()"
+ROOT: Final = str(Path(sandbox.__file__).resolve().parent.parent)
+PROGRAM: Final = f"import sys; sys.path.insert(0, {ROOT!r}); from sandbox.zygote import main; main()"
 
 
 class ZygoteError(Exception):
@@ -76,10 +77,9 @@ class Zygote:
     async def start(cls) -> Self:
         """Start a zygote and wait for it. Raises ZygoteError, TimeoutError."""
         ours, theirs = seqpacket_pair()
-        program = PROGRAM.format(root=str(Path(sandbox.__file__).resolve().parent.parent))
         try:
             launcher = subprocess.Popen(  # noqa: ASYNC220 - a vfork, with no thread or watcher behind it
-                [sys.executable, "-I", "-c", program],
+                [sys.executable, "-I", "-c", PROGRAM],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -106,7 +106,8 @@ class Zygote:
             self._last_id += 1
             started = self._starting[self._last_id] = self._loop.create_future()
             await self._request(self._last_id, manifest, table)
-            return await started
+            process: Process = await started
+            return process
 
     async def _request(self, worker_id: int, manifest: Mapping[str, Any], table: Mapping[int, int]) -> None:
         memory = os.memfd_create("imclab-manifest", os.MFD_CLOEXEC)
@@ -194,8 +195,8 @@ class Zygote:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             await readable(self._pidfd, DEATH_SECONDS)
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        else:
-            self._launcher.kill()
+        # The launcher, which is the zygote itself where there is no namespace.
+        self._launcher.kill()
         self._launcher.communicate()
         close_all(self._pidfds if self._pidfd < 0 else [self._pidfd, *self._pidfds])
         self._sock.close()

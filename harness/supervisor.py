@@ -13,14 +13,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.events import RunStarted, StepEnded
+from harness.events import RunStarted, ServicePortMade, StepEnded
 from harness.member import Ended, Journal, Member
 from harness.outcome import Outcome, Status, describe_exit
-from harness.plan import KillPlan, Plan, StepPlan, Together, plan_of
+from harness.plan import KillPlan, Plan, StepPlan, Together, only_plan_of
 from harness.routing import granted, make_ports
 from harness.scenario import difference
 from harness.spawn import Zygote, ZygoteError
-from harness.topology import only_cell
 
 
 class Verdict(Exception):
@@ -39,7 +38,7 @@ def run_topology(path: str | Path, **variables: Any) -> Outcome:
     `variables` replace the file's own and choose from the axes of its matrix; a file with several cells needs its axes.
     Raises TopologyError with all that is wrong with the file; nothing is started then.
     """
-    return run_plan(plan_of(only_cell(Path(path), variables)))
+    return run_plan(only_plan_of(Path(path), variables))
 
 
 def run_plan(plan: Plan) -> Outcome:
@@ -101,6 +100,8 @@ class Run:
 
     async def _start(self, zygote: Zygote) -> None:
         ports = make_ports(self.plan.workers.values())
+        for name, port in ports.items():
+            self.journal.add(ServicePortMade, worker=name, identity=port.identity)
 
         async def start(member: Member) -> None:
             port = ports.get(member.plan.name)
@@ -214,7 +215,7 @@ class Run:
 
 @asynccontextmanager
 async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
-    """A TaskGroup that raises what decided it: a bug before a Verdict, a Verdict with a place before one without."""
+    """Enter a TaskGroup that raises what decided it: a bug before a Verdict, one with a place before one without."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group

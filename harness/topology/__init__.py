@@ -1,5 +1,9 @@
 """From a YAML file to frozen topologies, one a cell of its matrix, or to all of its mistakes at once."""
 
-from harness.topology.expand import Cell, cells_of, only_cell
+from typing import Final
 
-__all__ = ["Cell", "cells_of", "only_cell"]
+from harness.topology.expand import Cell, read
+
+SUFFIX: Final = ".imclab.yaml"
+
+__all__ = ["SUFFIX", "Cell", "read"]

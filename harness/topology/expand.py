@@ -1,24 +1,24 @@
 """Variables and the matrix: one parsed file becomes one frozen topology a cell.
 
 `{{name}}` stands for a variable or an axis of the matrix, `${NAME:-default}` for an environment variable of whoever
-runs imclab. A value that is nothing but `{{name}}` becomes what the variable is, number or text; elsewhere it is inserted as
-text. Expansion comes after parsing, so no value can change the file's structure.
+runs imclab. A value that is nothing but `{{name}}` becomes what the variable is, number or text; elsewhere it is
+inserted as text. Expansion comes after parsing, so no value can change the file's structure.
 """
 
 import itertools
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from harness.errors import Problem, TopologyError
+from harness.errors import Problem
 from harness.topology.load import Document, Location, load
-from harness.topology.mistakes import nearest, problems_of
+from harness.topology.mistakes import findings_of, nearest
 from harness.topology.model import Topology
 
 VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)\s*\}\}")
@@ -28,15 +28,30 @@ CELLS_MAX: Final = 10_000
 Scalars = Mapping[str, Any]
 
 
+# Sections that may be wrong in one entry while their other entries still mean what they say, and what stands for such
+# an entry so that the rest can be looked at.
+ENTRIES: Final[Mapping[str, Any]] = {
+    "workers": {},
+    "kinds": {},
+    "routes": {"grant": "", "to": ""},
+    "scenario": {"expect": {"exit": {}}},
+}
+SECTIONS: Final[Mapping[str, Any]] = {"schema": 1, "name": "unnamed", "defaults": {}}
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run: the topology with the variables that it was expanded with, and the file for whoever finds a mistake."""
+    """One run: the topology with the variables that it was expanded with, and the file for whoever finds a mistake.
+
+    `damaged` are the paths (of two elements, or one) that the file got wrong and something harmless stands for.
+    """
 
     id: str
     topology: Topology
     variables: Scalars
     axes: tuple[str, ...]
     document: Document
+    damaged: frozenset[Location]
 
     @property
     def folder(self) -> Path:
@@ -44,45 +59,58 @@ class Cell:
         return Path(self.document.file).resolve().parent
 
 
-def cells_of(file: Path, chosen: Scalars | None = None) -> list[Cell]:
-    """Return the cells of `file`, those alone that have the `chosen` values on their axes.
+def read(file: Path, chosen: Scalars | None = None) -> tuple[list[Cell], list[Problem]]:
+    """Return the cells of `file`, those alone that have the `chosen` values on their axes, and all that is wrong.
 
-    `chosen` also replaces variables. Raises TopologyError with every mistake of every cell.
+    `chosen` also replaces variables. Raises TopologyError where there is nothing to make a cell of.
     """
     document = load(file)
     expander = _Expander(document, chosen or {})
     variables = expander.variables()
-    cells, problems = [], list(expander.problems)
-    if not problems:
-        for point in expander.points():
-            try:
-                cells.append(_cell(document, variables | point, tuple(point), expander))
-            except ValidationError as error:
-                problems += problems_of(error, document)
-    problems += expander.problems
-    if problems:
-        raise TopologyError(problems)
-    return cells
+    cells = []
+    for point in expander.points():
+        cell = _cell(document, variables | point, tuple(point), expander)
+        if cell is not None:
+            cells.append(cell)
+    return cells, [*document.problems, *expander.problems]
 
 
-def only_cell(file: Path, chosen: Scalars) -> Cell:
-    """Return the one cell that `chosen` leaves. Raises TopologyError where it leaves several."""
-    cells = cells_of(file, chosen)
-    if len(cells) > 1:
-        axes = ", ".join(axis for axis in cells[0].axes if axis not in chosen)
-        problem = cells[0].document.problem(("matrix",), f"a matrix of {len(cells)} cells; choose one: {axes}")
-        raise TopologyError([problem])
-    return cells[0]
-
-
-def _cell(document: Document, variables: Scalars, axes: tuple[str, ...], expander: "_Expander") -> Cell:
+def _cell(document: Document, variables: Scalars, axes: tuple[str, ...], expander: "_Expander") -> Cell | None:
     values = {
         key: value if key in ("vars", "matrix") else expander.expand(value, (key,), variables)
         for key, value in document.values.items()
     }
-    topology = Topology.model_validate(values)
+    damaged: frozenset[Location] = frozenset()
+    try:
+        topology = Topology.model_validate(values)
+    except ValidationError as error:
+        findings = findings_of(error, document)
+        expander.problems += [problem for _, problem in findings]
+        damaged = frozenset(path[:2] if path[0] in ENTRIES else path[:1] for path, _ in findings)
+        try:
+            topology = Topology.model_validate(_patched(values, damaged))
+        except ValidationError:
+            # Not even the sections are what they should be; what was found so far has to do.
+            return None
     suffix = "-".join(str(variables[axis]) for axis in axes)
-    return Cell(f"{topology.name}[{suffix}]" if axes else topology.name, topology, variables, axes, document)
+    return Cell(f"{topology.name}[{suffix}]" if axes else topology.name, topology, variables, axes, document, damaged)
+
+
+def _patched(values: dict[str, Any], damaged: Iterable[Location]) -> dict[str, Any]:
+    """Return `values` with something harmless in each damaged place; indices stay what they are."""
+    patched = dict(values)
+    for path in damaged:
+        section = patched.get(str(path[0])) if path else None
+        match path:
+            case (str(key), str(entry)) if isinstance(section, dict):
+                patched[key] = section | {entry: ENTRIES[key]}
+            case (str(key), int(index)) if isinstance(section, tuple):
+                patched[key] = (*section[:index], ENTRIES[key], *section[index + 1 :])
+            case (str(key),) if key in SECTIONS:
+                patched[key] = SECTIONS[key]
+            case (str(key),):
+                patched.pop(key, None)
+    return patched
 
 
 class _Expander:
@@ -161,7 +189,7 @@ class _Expander:
                 if variable not in variables:
                     self._problem(path, f"unknown variable {variable!r}{nearest(variable, variables)}")
                 return str(variables.get(variable, ""))
-            value = os.environ.get(name, default)
+            value: str | None = os.environ.get(name, default)
             if value is None:
                 self._problem(path, f"{name!r} is not in the environment; write ${{{name}:-default}}")
             return value or ""

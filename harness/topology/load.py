@@ -22,12 +22,16 @@ VALUES_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's values, and where each one stands: by path, the key's place and the value's (line, column from 1)."""
+    """A file's values, and where each one stands: by path, the key's place and the value's (line, column from 1).
+
+    `problems` are what was wrong on the way, duplicate keys above all; of a duplicate the first value counts.
+    """
 
     file: str
-    values: Any
+    values: dict[str, Any]
     keys: Mapping[Location, tuple[int, int]]
     places: Mapping[Location, tuple[int, int]]
+    problems: tuple[Problem, ...]
 
     def problem(self, path: Location, text: str, *, at_key: bool = False) -> Problem:
         """Return a problem at `path`, or at the nearest place above it that the file has."""
@@ -39,7 +43,7 @@ class Document:
 
 
 def load(file: Path) -> Document:
-    """Return the values of `file`. Raises TopologyError for what is no file, no YAML or no map, and duplicate keys."""
+    """Return the values of `file`. Raises TopologyError for what is no file, no YAML or no map."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -47,11 +51,10 @@ def load(file: Path) -> Document:
         raise TopologyError([Problem(str(file), 1, 1, f"cannot read the file: {reason}")]) from None
     reader = _Reader(str(file))
     values = reader.read(text)
-    if not reader.problems and not isinstance(values, dict):
-        reader.problems.append(Problem(str(file), 1, 1, "expected a map with the keys schema, name and workers"))
-    if reader.problems:
-        raise TopologyError(reader.problems)
-    return Document(str(file), values, reader.keys, reader.places)
+    if not isinstance(values, dict):
+        expected = Problem(str(file), 1, 1, "expected a map with the keys schema, name and workers")
+        raise TopologyError(reader.problems or [expected])
+    return Document(str(file), values, reader.keys, reader.places, tuple(reader.problems))
 
 
 def scalar(text: str) -> Any:
@@ -78,8 +81,8 @@ class _Reader:
             root = self._yaml.compose(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self.problems.append(Problem(self._file, *place, f"no YAML: {error.problem or error.context}"))
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self.problems.append(Problem(self._file, line, column, f"no YAML: {error.problem or error.context}"))
             return None
         except YAMLError as error:
             self.problems.append(Problem(self._file, 1, 1, f"no YAML: {str(error).splitlines()[0]}"))
@@ -104,8 +107,10 @@ class _Reader:
                     return self._map(node, path)
                 case SequenceNode():
                     return tuple(self._value(item, (*path, index)) for index, item in enumerate(node.value))
-                case _:
+                case ScalarNode():
                     return self._scalar(node)
+                case _:
+                    raise AssertionError(node)
         finally:
             self._open.pop()
 

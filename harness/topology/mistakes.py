@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
@@ -31,9 +32,9 @@ def nearest(word: object, options: Iterable[str]) -> str:
     return f"; there are {', '.join(known)}" if known else "; there are none"
 
 
-def problems_of(error: ValidationError, document: Document) -> list[Problem]:
-    """Return each of pydantic's findings as a problem of the file."""
-    return [_problem(details, document) for details in error.errors(include_url=False)]
+def findings_of(error: ValidationError, document: Document) -> list[tuple[Location, Problem]]:
+    """Return each of pydantic's findings as a path in the file and a problem."""
+    return [(_resolve(details["loc"])[0], _problem(details, document)) for details in error.errors(include_url=False)]
 
 
 def _problem(details: ErrorDetails, document: Document) -> Problem:  # noqa: C901 - one case a kind of mistake
@@ -61,7 +62,7 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:  # noqa: C90
         case "too_short":
             text = "nothing is there"
         case "too_long":
-            text = f"at most {context['max_length']} names, for so many descriptors"
+            text = f"{context['actual_length']} names where at most {context['max_length']} descriptors arrive"
         case kind if kind in EXPECTED:
             text = f"expected {EXPECTED[kind]}, not {_spoken(details['input'])}"
         case _:
@@ -118,16 +119,22 @@ def _tagged(annotation: Any, tag: object) -> type[BaseModel] | None:
 
 def _member(annotation: Any, element: int | str) -> Any:
     """Return the annotation of what lies under `element` in a value of `annotation`, None where nothing is known."""
+    annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            if (field.alias or name) == element:
-                return field.annotation
-        return None
-    arguments = [argument for argument in get_args(annotation) if argument not in (type(None), Ellipsis)]
+        fields = annotation.model_fields.items()
+        return next((_bare(field.annotation) for name, field in fields if (field.alias or name) == element), None)
+    arguments = get_args(annotation)
     if get_origin(annotation) is dict:
-        return arguments[1]
-    inner = arguments[0] if arguments else None
-    return get_args(inner)[0] if get_origin(inner) is Annotated and get_origin(annotation) is tuple else inner
+        return _bare(arguments[1])
+    return _bare(arguments[0]) if get_origin(annotation) is tuple else None
+
+
+def _bare(annotation: Any) -> Any:
+    """Return `annotation` without Annotated and without None."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    present = [argument for argument in get_args(annotation) if argument is not type(None)]
+    return _bare(present[0]) if len(present) == 1 and get_origin(annotation) is UnionType else annotation
 
 
 def _keys(model: type[BaseModel] | None) -> list[str]:

@@ -1,0 +1,129 @@
+"""The command `imclab`.
+
+Exit status: 0 passed, 1 an expectation failed, 64 the topology (or the command line) is wrong, 69 the kernel lacks a
+required layer, 70 our own bug, 124 a deadline passed, 130 interrupted; of several cells the first that occurred in the
+order 70, 130, 69, 64, 124, 1, 0.
+"""
+
+import signal
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from harness.errors import MissingLayerError, Problem, TopologyError
+from harness.outcome import Status, worst
+from harness.plan import Plan, plans_of
+from harness.report.text import account, failure, summary
+from harness.supervisor import run_plan
+from harness.topology import SUFFIX
+from harness.topology.load import scalar
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE|DIR…", help="Topology files, or folders of *.imclab.yaml.")]
+Protocol = Annotated[str | None, typer.Option(metavar="P", help="Only the cells whose protocol is P.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a variable, or choose a value of an axis of the matrix."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell what happened in each run.")]
+
+
+@app.callback()
+def imclab() -> None:
+    """Test systems of several untrusted processes that hold descriptors and no names."""
+
+
+@app.command()
+def run(files: Files, protocol: Protocol = None, set_: Set = None, verbose: Verbose = False) -> None:
+    """Run every cell of every file, one after the other."""
+    statuses = []
+    for plan in planned(files, chosen(protocol, set_)):
+        outcome = run_plan(plan)
+        statuses.append(outcome.status)
+        if not outcome.passed:
+            typer.echo(summary(outcome))
+            typer.echo(failure(plan, outcome), err=True)
+        elif verbose:
+            typer.echo(f"{account(plan, outcome)}\n")
+        else:
+            typer.echo(summary(outcome))
+    raise typer.Exit(worst(statuses).exit_code)
+
+
+@app.command()
+def check(files: Files, protocol: Protocol = None, set_: Set = None) -> None:
+    """Say what is wrong with the files, and start nothing."""
+    for plan in planned(files, chosen(protocol, set_)):
+        typer.echo(f"{plan.cell}: ok")
+
+
+def chosen(protocol: str | None, assignments: Iterable[str] | None) -> dict[str, Any]:
+    """Return the variables and axes that the command line decides. Raises UsageError."""
+    values: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
+    for assignment in assignments or ():
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--set {assignment}: write NAME=VALUE")
+        values[name] = scalar(text)
+    return values
+
+
+def planned(paths: Iterable[Path], values: dict[str, Any]) -> list[Plan]:
+    """Return the plan of every cell of every file. Raises TopologyError with the mistakes of all files."""
+    plans: list[Plan] = []
+    problems: list[Problem] = []
+    for file in found(paths):
+        try:
+            plans += plans_of(file, values)
+        except TopologyError as error:
+            problems += error.problems
+    if problems:
+        raise TopologyError(problems)
+    return plans
+
+
+def found(paths: Iterable[Path]) -> list[Path]:
+    """Return the files, and those of the folders. Raises UsageError for a folder without any."""
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        if not inside:
+            raise click.UsageError(f"{path}: no *{SUFFIX} in this folder")
+        files += inside
+    return files
+
+
+def main() -> None:
+    """Run the command and exit with the documented status."""
+    # Asked to end, end as with Ctrl-C: also where a shell in the background had SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    sys.exit(status_of_command())
+
+
+def status_of_command() -> int:
+    """Run the command and return its exit status."""
+    try:
+        status = app(standalone_mode=False)
+    except TopologyError as error:
+        typer.echo(str(error), err=True)
+        return Status.REFUSED.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Status.REFUSED.exit_code
+    except MissingLayerError as error:
+        typer.echo(f"imclab: {error}", err=True)
+        return Status.UNSUPPORTED.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("imclab: interrupted; nothing is left running", err=True)
+        return Status.INTERRUPTED.exit_code
+    except Exception:  # noqa: BLE001 - what is nobody else's mistake is ours, and shows itself
+        traceback.print_exc()
+        return Status.BUG.exit_code
+    return int(status or 0)

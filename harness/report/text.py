@@ -1,0 +1,138 @@
+"""The account of a run: who was started with what, who connected to whom, what was passed, what was refused."""
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from shlex import quote
+from typing import Any, Final
+
+from harness.events import AddressExported, Event, Offence, Reported, ServicePortMade, StepEnded, WorkerKilled
+from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
+from harness.plan import Plan, StepPlan, WorkerPlan
+
+SHOWN_BYTES: Final = 60
+
+
+def summary(outcome: Outcome) -> str:
+    """Return one line: the cell, how it ended, and why where it did not pass."""
+    line = f"{outcome.cell}: {outcome.status} in {outcome.seconds:.2f} s"
+    return line if outcome.passed else f"{line}: {outcome.reason}"
+
+
+def account(plan: Plan, outcome: Outcome) -> str:
+    """Return what happened, in the order of the topology: the workers, the steps, the ends."""
+    return "\n".join([outcome.cell, *(f"  {line}" for line in _lines(plan, outcome))])
+
+
+def failure(plan: Plan, outcome: Outcome) -> str:
+    """Return all that helps to understand a run that did not pass: place, reason, account, output, how to repeat it."""
+    head = f"{outcome.place}: {outcome.reason}" if outcome.place else f"{plan.file}: {outcome.reason}"
+    outputs = [text for worker in outcome.workers.values() for text in _outputs(worker)]
+    return "\n".join([head, "", account(plan, outcome), *outputs, "", f"repeat it: {repeat(plan)}"])
+
+
+def repeat(plan: Plan) -> str:
+    """Return the command that runs this one cell again."""
+    chosen = (f"--set {quote(f'{name}={value}')}" for name, value in plan.axes.items())
+    return " ".join(["imclab run -v", *chosen, quote(plan.file)])
+
+
+def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
+    owners = {event.identity: event.worker for event in outcome.events if isinstance(event, ServicePortMade)}
+    width = max(map(len, plan.workers))
+    for worker in plan.workers.values():
+        yield f"{worker.name:<{width}}  {_start(worker, outcome.events)}"
+    steps = {step.number: step for step in plan.steps()}
+    for event in _in_order_of_steps(outcome.events):
+        match event:
+            case StepEnded():
+                mark = " ✗ " if event.difference else "  "
+                yield f"{event.worker:<{width}}{mark}{_step(steps[event.step], event.result, owners)}"
+            case Reported():
+                yield f"{event.worker:<{width}}  reported {event.key} = {event.value!r}"
+            case WorkerKilled():
+                yield f"{event.worker:<{width}}  was killed: {event.reason}"
+            case Offence():
+                yield f"{event.worker:<{width}} ✗ broke the rules of its control channel: {event.text}"
+            case _:
+                pass
+    ends = ", ".join(f"{w.name} {describe_exit(w.exit_status)}" for w in outcome.workers.values())
+    yield f"{outcome.status} in {outcome.seconds:.2f} s: {ends}"
+
+
+def _in_order_of_steps(events: Iterable[Event]) -> list[Event]:
+    """Return the events with runs of concurrent steps in the order of the file, where each line explains the next."""
+    ordered: list[Event] = []
+    concurrent: list[StepEnded] = []
+    for event in events:
+        if isinstance(event, StepEnded):
+            concurrent.append(event)
+        else:
+            ordered += sorted(concurrent, key=attrgetter("step"))
+            ordered.append(event)
+            concurrent = []
+    return ordered + sorted(concurrent, key=attrgetter("step"))
+
+
+def _start(worker: WorkerPlan, events: Sequence[Event]) -> str:
+    exported = any(isinstance(event, AddressExported) and event.worker == worker.name for event in events)
+    port = {
+        "none": "no service port",
+        "unexported": "3 BoundSocket, 4 its SocketAddress (-X -1: not exported)",
+        "exported": "3 BoundSocket, 4 its SocketAddress (-X 5: " + ("exported)" if exported else "never exported)"),
+    }[worker.service_port]
+    grants = "".join(f", {grant.number} {_grant(grant.name, grant.exporter)}" for grant in worker.grants)
+    return f"starts with {port}{grants}"
+
+
+def _grant(name: str, exporter: str) -> str:
+    return f"SocketAddress {name!r}" + (f" of {exporter}" if name != exporter else "")
+
+
+def _step(step: StepPlan, result: Mapping[str, Any], owners: Mapping[str, str]) -> str:
+    if result.get("error") is not None:
+        as_expected = ", as expected" if step.expected.error == result["error"] else ""
+        return f"{step.text}: refused, {result['error']} ({result.get('detail')}){as_expected}"
+    names = ", ".join(step.body["as"])
+    held = f" → {names}" if names else ""
+    match step.body["do"]:
+        case "connect":
+            return f"connects to {_described(result.get('address'), owners) or step.body['address']}{held}"
+        case "accept":
+            return f"accepts a connection{held}"
+        case "sendmsg":
+            return f"{step.text}{_descriptors(result, owners)}"
+        case "recvmsg":
+            return f"{step.text}: {_data(result)}{_descriptors(result, owners)}{held}"
+        case _:
+            return f"{step.text}{held}"
+
+
+def _descriptors(result: Mapping[str, Any], owners: Mapping[str, str]) -> str:
+    described = [_described(item, owners) for item in result.get("descriptors", ())]
+    return f" [{', '.join(described)}]" if described else ""
+
+
+def _described(described: object, owners: Mapping[str, str]) -> str:
+    match described:
+        case {"kind": str(kind), "identity": str(identity)} if identity in owners:
+            return f"{kind} of {owners[identity]}"
+        case {"kind": str(kind)}:
+            return kind
+        case _:
+            return ""
+
+
+def _data(result: Mapping[str, Any]) -> str:
+    match result.get("data"):
+        case {"size": int(size), "head": str(head)}:
+            text = repr(base64.b64decode(head)[:SHOWN_BYTES].decode("utf-8", "backslashreplace"))
+            return text if size <= SHOWN_BYTES else f"{text}… ({size} bytes)"
+        case _:
+            return "no data"
+
+
+def _outputs(worker: WorkerOutcome) -> Iterator[str]:
+    for name, output in (("stdout", worker.stdout), ("stderr", worker.stderr)):
+        if output != Output():
+            yield f"\n{worker.name}, {name}:\n{output.text().rstrip()}"
