@@ -9,7 +9,7 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import Problem
-from harness.topology.load import Document, Location
+from harness.topology.load import Document, Location, spoken
 from harness.topology.model import OPERATIONS, Topology
 
 EXPECTED: Final[Mapping[str, str]] = {
@@ -23,69 +23,97 @@ EXPECTED: Final[Mapping[str, str]] = {
 }
 
 
-def nearest(word: object, options: Iterable[str]) -> str:
-    """Return "; did you mean …?" or, where nothing is near, "; there are …"."""
-    known = list(options)
-    matches = difflib.get_close_matches(str(word), known, n=1)
-    if matches:
-        return f"; did you mean {matches[0]!r}?"
-    return f"; there are {', '.join(known)}" if known else "; there are none"
+# What any step may say, so that it is not what makes it one.
+COMMON_KEYS: Final = frozenset({"when", "within"})
+# More than these are no help to anybody who looks for one.
+LISTED_MAX: Final = 16
+SIMILAR: Final = 0.7
+
+
+def nearest(word: object, options: Iterable[object]) -> str:
+    """Return "; did you mean …?" or, where nothing is near and there are not too many, "; there are …"."""
+    known = list(map(str, options))
+    match = _match(str(word), known)
+    if match is not None:
+        return f"; did you mean {match!r}?"
+    if len(known) > LISTED_MAX:
+        return ""
+    return f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"
+
+
+def _match(word: str, known: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=SIMILAR)), None)
 
 
 def findings_of(error: ValidationError, document: Document) -> list[tuple[Location, Problem]]:
-    """Return each of pydantic's findings as a path in the file and a problem."""
-    return [(_resolve(details["loc"])[0], _problem(details, document)) for details in error.errors(include_url=False)]
+    """Return each of pydantic's findings as a path in the file and a problem.
+
+    A key that is missing because it is misspelt is told once, as the unknown key that it is.
+    """
+    findings = error.errors(include_url=False)
+    misspelt = {_misspelt(details) for details in findings if details["type"] == "extra_forbidden"}
+    return [
+        (path, _problem(details, document))
+        for details in findings
+        if (path := _resolve(details["loc"])[0]) not in misspelt or details["type"] != "missing"
+    ]
+
+
+def _misspelt(details: ErrorDetails) -> Location:
+    """Return the path that an unknown key should probably have."""
+    path, model = _resolve(details["loc"])
+    return (*path[:-1], _match(str(path[-1]), _keys(model)) or "")
 
 
 def _problem(details: ErrorDetails, document: Document) -> Problem:  # noqa: C901 - one case a kind of mistake
     path, model = _resolve(details["loc"])
     context: Mapping[str, Any] = details.get("ctx", {})
+    path += context.get("within", ())
+    at_key = details["loc"][-1] == "[key]"
     match details["type"]:
         case "extra_forbidden":
             text = f"unknown key {path[-1]!r}{nearest(path[-1], _keys(model))}"
             return document.problem(path, text, at_key=True)
         case "missing":
             return document.problem(path[:-1], f"the key {path[-1]!r} is missing")
-        case "choice":
+        case "nothing":
+            text = f"the key {path[-1]!r} has no value"
+        case "unknown":
             text = f"unknown {context['what']} {context['value']!r}{nearest(context['value'], context['options'])}"
         case "mistake":
             text = context["text"]
-        case "literal_error":
-            text = f"{details['input']!r} where {context['expected']} is expected"
         case "union_tag_not_found":
-            text = "a step is {at: worker, do: …}, {kill: worker} or {expect: …}"
+            return _no_step(details["input"], path, document)
         case "union_tag_invalid":
             done = details["input"].get("do")
             if done is None:
                 return document.problem(path, "the key 'do' is missing")
-            return document.problem((*path, "do"), f"unknown step {done!r}{nearest(done, OPERATIONS)}")
+            path = (*path, "do")
+            known = isinstance(done, str)
+            text = f"unknown step {done!r}{nearest(done, OPERATIONS)}" if known else _unexpected("a step's name", done)
         case "too_short":
-            text = "nothing is there"
+            text = "expected at least one worker"
         case "too_long":
-            text = f"{context['actual_length']} names where at most {context['max_length']} descriptors arrive"
+            most = context["max_length"]
+            text = f"{context['actual_length']} names for at most {most} descriptor{'' if most == 1 else 's'}"
         case kind if kind in EXPECTED:
-            text = f"expected {EXPECTED[kind]}, not {_spoken(details['input'])}"
+            text = _unexpected(EXPECTED[kind], details["input"])
         case _:
             text = details["msg"]
-    return document.problem(path, text)
+    return document.problem(path, text, at_key=at_key)
 
 
-def _spoken(value: object) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"the text {value!r}"
-        case bytes():
-            return "binary data"
-        case dict():
-            return "a map"
-        case tuple():
-            return "a list"
-        case _:
-            return f"{value}"
+def _no_step(value: Any, path: Location, document: Document) -> Problem:
+    """Return what is wrong with an entry of the scenario that is no step at all."""
+    keys = [key for key in value if key not in COMMON_KEYS] if isinstance(value, dict) else []
+    if keys:
+        text = f"unknown step {keys[0]!r}{nearest(keys[0], ('at', 'kill', 'expect'))}"
+        return document.problem((*path, keys[0]), text, at_key=True)
+    return document.problem(path, "a step is {at: worker, do: …}, {kill: worker} or {expect: …}")
+
+
+def _unexpected(expected: str, value: object) -> str:
+    return f"expected {expected}, not {'the text ' if isinstance(value, str) else ''}{spoken(value)}"
 
 
 def _resolve(loc: tuple[int | str, ...]) -> tuple[Location, type[BaseModel] | None]:

@@ -4,16 +4,14 @@ import errno
 import re
 import signal
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
+from harness.topology.load import Location, spoken
 from sandbox.abi import DESCRIPTORS_MAX, USER_BYTES_MAX
 from sandbox.protocols import PROTOCOLS
-
-Scalar = str | int | float | bool
-ServicePort = Literal["none", "exported", "unexported"]
 
 # A step's bytes travel to the worker in one message of the control channel, as base64 within JSON.
 INLINE_DATA_MAX: Final = 64 * 1024
@@ -26,22 +24,35 @@ STEP_SECONDS: Final = 5.0
 DESCRIPTOR_KINDS: Final = ("SocketAddress", "DataOnlySocket", "SharedMemory", "HostFile", "INVALID")
 SIGNALS: Final = {number.name: int(number) for number in signal.Signals}
 ERRNO_NAMES: Final = tuple(sorted(errno.errorcode.values()))
+NO_NAME: Final = "is no name; names are at most 64 letters, digits, _ and -, and begin with a letter"
+# More than a message can carry, so that EINVAL can be seen, and no more than a step's own message can name.
+NAMED_DESCRIPTORS_MAX: Final = 64
 
 
 class Mistake(PydanticCustomError):
     """A value that our own rules refuse, in our own words."""
 
-    def __new__(cls, text: str) -> Self:
-        """Return an error whose message is `text`, braces and all."""
-        return super().__new__(cls, "mistake", "{text}", {"text": text})
+    def __new__(cls, text: str, within: Location = ()) -> Self:
+        """Return an error whose message is `text`, braces and all; `within` leads to the part that is wrong."""
+        return super().__new__(cls, "mistake", "{text}", {"text": text, "within": within})
+
+
+class Unknown(PydanticCustomError):
+    """A text that is none of those that are known; the message names the nearest."""
+
+    def __new__(cls, what: str, value: str, options: tuple[str, ...]) -> Self:
+        """Return an error about `value`, which is no `what`."""
+        return super().__new__(cls, "unknown", "{what}", {"what": what, "value": value, "options": options})
 
 
 def chosen_from(options: tuple[str, ...], what: str) -> BeforeValidator:
-    """Return a validator for one of `options`; the message names the nearest."""
+    """Return a validator for one of `options`."""
 
     def choose(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise Mistake(f"{spoken(value)} is no {what}; write a name, as in {options[0]}")
         if value not in options:
-            raise PydanticCustomError("choice", "{what}", {"what": what, "value": value, "options": options})
+            raise Unknown(what, value, options)
         return value
 
     return BeforeValidator(choose)
@@ -54,9 +65,9 @@ def parsed_by(parse: Callable[[Any], Any]) -> BeforeValidator:
 
 def parse_duration(value: Any) -> float:
     """Return seconds from a number and its unit."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m)", value) if isinstance(value, str) else None
     if match is None:
-        raise Mistake(f"{value!r} is no duration; write a number and ms, s or m, as in 5s")
+        raise Mistake(f"{spoken(value)} is no duration; write a number and ms, s or m, as in 5s")
     seconds = float(match[1]) * {"ms": 0.001, "s": 1, "m": 60}[match[2]]
     if not seconds:
         raise Mistake("a duration of 0 would pass at once")
@@ -66,31 +77,90 @@ def parse_duration(value: Any) -> float:
 def parse_names(value: Any) -> tuple[str, ...]:
     """Return a tuple of names from one name or a list."""
     names = value if isinstance(value, tuple) else (value,)
-    for name in names:
-        parse_name(name)
-    if len(set(names)) != len(names):
-        raise Mistake("the same name twice")
+    for index, name in enumerate(names):
+        if not is_name(name):
+            raise Mistake(f"{spoken(name)} {NO_NAME}", (index,))
+        if name in names[:index]:
+            raise Mistake(f"the name {name!r} twice", (index,))
     return names
 
 
 def parse_name(value: Any) -> str:
-    """Return a name: letters, digits, _ and -, beginning with a letter."""
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value):
-        raise Mistake(f"{value!r} is no name; names are letters, digits, _ and -, and begin with a letter")
-    return value
+    """Return a name: at most 64 letters, digits, _ and -, beginning with a letter."""
+    if not is_name(value):
+        raise Mistake(f"{spoken(value)} {NO_NAME}")
+    return str(value)
+
+
+def is_name(value: object) -> bool:
+    """Say whether `value` may name a worker, a variable, a descriptor."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", value))
 
 
 def parse_program(value: Any) -> str:
     """Return a program's "package.module:function"."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
-        raise Mistake(f"{value!r} is no program; write package.module:function")
+        raise Mistake(f"{spoken(value)} is no program; write package.module:function")
+    return value
+
+
+def parse_scalar(value: Any) -> Any:
+    """Return a value that is neither a map nor a list, and is there."""
+    if not is_scalar(value):
+        raise Mistake(f"expected text, a number, true or false, not {spoken(value)}")
+    return value
+
+
+def is_scalar(value: object) -> bool:
+    """Say whether `value` may be a variable's, or lie on an axis."""
+    return isinstance(value, (str, int, float))
+
+
+def parse_wanted(value: Any) -> Any:
+    """Return a tuple of values from one value or a list."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def parse_arguments(value: Any) -> Any:
+    """Return arguments, which travel to the worker as JSON."""
+    if (path := _path_of_binary(value)) is not None:
+        raise Mistake("no binary data here: arguments travel as JSON", path)
+    return value
+
+
+def _path_of_binary(value: object) -> Location | None:
+    if isinstance(value, bytes):
+        return ()
+    members: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        members = list(value.items())
+    elif isinstance(value, tuple):
+        members = list(enumerate(value))
+    for key, member in members:
+        if (path := _path_of_binary(member)) is not None:
+            return key, *path
+    return None
+
+
+def parse_variable_name(value: Any) -> Any:
+    """Return a name that an environment can hold."""
+    if not value or "=" in value or "\0" in value:
+        raise Mistake(f"{value!r} cannot be the name of an environment variable")
+    return value
+
+
+def parse_variable_text(value: Any) -> Any:
+    """Return text that an environment can hold."""
+    if isinstance(value, str) and "\0" in value:
+        raise Mistake("an environment variable cannot hold a null character")
     return value
 
 
 def parse_data(value: Any) -> bytes | int:
     """Return the bytes of text or !!binary, or the number of bytes to generate of {size: N}."""
     if isinstance(value, str):
-        value = value.encode()
+        # What is no UTF-8 can come from an environment variable, and goes on as the bytes that it was.
+        value = value.encode("utf-8", "surrogateescape")
     if isinstance(value, bytes):
         if len(value) > INLINE_DATA_MAX:
             raise Mistake(
@@ -110,9 +180,16 @@ def parse_exit(value: Any) -> int:
         return value
     if isinstance(value, str) and value in SIGNALS:
         return -SIGNALS[value]
-    raise PydanticCustomError(
-        "choice", "{what}", {"what": "exit status (0..255 or a signal)", "value": value, "options": tuple(SIGNALS)}
-    )
+    if isinstance(value, str):
+        raise Unknown("signal", value, tuple(SIGNALS))
+    raise Mistake(f"{spoken(value)} is no exit status; write 0..{EXIT_STATUS_MAX} or a signal, as in SIGKILL")
+
+
+def parse_schema(value: Any) -> Any:
+    """Return the version of this format, of which there is one so far."""
+    if type(value) is not int or value != 1:
+        raise Mistake(f"expected schema 1, not {spoken(value)}")
+    return value
 
 
 Name = Annotated[str, parsed_by(parse_name)]
@@ -122,12 +199,24 @@ Data = Annotated[bytes | int, parsed_by(parse_data)]
 ErrnoName = Annotated[str, chosen_from(ERRNO_NAMES, "errno")]
 DescriptorKind = Annotated[str, chosen_from(DESCRIPTOR_KINDS, "kind of descriptor")]
 ExitStatus = Annotated[int, parsed_by(parse_exit)]
+Scalar = Annotated[str | int | float | bool, parsed_by(parse_scalar)]
+Wanted = Annotated[tuple[Scalar, ...], parsed_by(parse_wanted)]
+Arguments = Annotated[dict[str, Any], parsed_by(parse_arguments)]
+Environment = dict[Annotated[str, parsed_by(parse_variable_name)], Annotated[str, parsed_by(parse_variable_text)]]
 
 
 class Model(BaseModel):
     """A map with exactly these keys, of exactly these types."""
 
     model_config: ClassVar = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def is_there(cls, value: Any) -> Any:
+        """Refuse a key without a value: leaving out both is how to say nothing."""
+        if value is None:
+            raise PydanticCustomError("nothing", "nothing")
+        return value
 
 
 class Within(Model):
@@ -142,8 +231,8 @@ class WorkerSettings(Model):
     program: Annotated[str, parsed_by(parse_program)] | None = None
     protocol: Annotated[str, chosen_from(tuple(PROTOCOLS), "protocol")] | None = None
     service_port: Annotated[str, chosen_from(("none", "exported", "unexported"), "service_port")] | None = None
-    args: dict[str, Any] = Field(default_factory=dict)
-    env: dict[str, str] = Field(default_factory=dict)
+    args: Arguments = Field(default_factory=dict)
+    env: Environment = Field(default_factory=dict)
     ready: Within | None = None
     stop: Within | None = None
 
@@ -185,7 +274,7 @@ class ExpectMessage(ExpectResult):
 class Conditional(Model):
     """What every step may say: it exists only in the cells whose axes have these values."""
 
-    when: dict[str, Scalar | tuple[Scalar, ...]] = Field(default_factory=dict)
+    when: dict[str, Wanted] = Field(default_factory=dict)
 
 
 class WorkerStep(Conditional):
@@ -222,7 +311,7 @@ class SendMsg(WorkerStep):
 
     socket: str
     data: Data = b""
-    descriptors: tuple[str, ...] = ()
+    descriptors: tuple[str, ...] = Field(default=(), max_length=NAMED_DESCRIPTORS_MAX)
     nonblock: bool = False
     expect: ExpectSent = ExpectSent()
 
@@ -293,7 +382,8 @@ def kind_of_step(value: Any) -> str | None:
     if not isinstance(value, dict):
         return None
     if "do" in value or "at" in value:
-        return str(value.get("do"))
+        do = value.get("do")
+        return do if isinstance(do, str) and do in OPERATIONS else "unknown"
     return next((key for key in ("kill", "expect") if key in value), None)
 
 
@@ -315,10 +405,10 @@ Step = Annotated[
 class Topology(Model):
     """One cell of a topology file, its variables expanded."""
 
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Annotated[int, parsed_by(parse_schema)] = Field(alias="schema")
     name: Name
-    vars: dict[str, Scalar] = Field(default_factory=dict)
-    matrix: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
+    vars: dict[Name, Scalar] = Field(default_factory=dict)
+    matrix: dict[Name, tuple[Scalar, ...]] = Field(default_factory=dict)
     defaults: WorkerSettings = WorkerSettings()
     kinds: dict[Name, WorkerSettings] = Field(default_factory=dict)
     workers: dict[Name, WorkerEntry] = Field(min_length=1)
