@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import Problem, TopologyError
-from harness.topology import Cell, read
+from harness.topology import Cell, as_text, read
 from harness.topology.load import Location
 from harness.topology.mistakes import nearest
 from harness.topology.model import (
@@ -21,10 +21,10 @@ from harness.topology.model import (
     ExpectResult,
     Kill,
     RecvMsg,
-    Route,
     SendMsg,
     Step,
     Topology,
+    WorkerEntry,
     WorkerSettings,
     WorkerStep,
 )
@@ -36,6 +36,10 @@ STOP_SECONDS: Final = 2.0
 
 NONE: Final = "none"
 EXPORTED: Final = "exported"
+
+# What a step may name without any step having given the name; no import and no step may take it.
+PORT_NAMES: Final = ("bound_socket", "address")
+RESERVED: Final = (*PORT_NAMES, "INVALID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ Stage = Together | KillPlan
 class Plan:
     """One run: a cell at one point of its matrix (`axes`). Programs are looked up in `folder` first.
 
+    `replaced` are the variables that whoever asked for the plan gave other values than the file.
     `stages` is None without a scenario; `exits` are the workers that are not to exit with 0.
     """
 
@@ -118,6 +123,7 @@ class Plan:
     file: str
     folder: Path
     axes: Mapping[str, Any]
+    replaced: Mapping[str, Any]
     workers: Mapping[str, WorkerPlan]
     stages: tuple[Stage, ...] | None
     exits: Mapping[str, int]
@@ -135,15 +141,21 @@ def plans_of(file: Path, chosen: Mapping[str, Any] | None = None) -> list[Plan]:
 
     Raises TopologyError with all that is wrong with the file.
     """
+    chosen = chosen or {}
     cells, problems = read(file, chosen)
     plans = []
     for cell in cells:
         findings = _Findings(cell)
-        plans.append(_plan(cell, findings))
+        plans.append(_plan(cell, chosen, findings))
         problems += findings.problems
     if problems:
-        raise TopologyError(problems)
+        raise TopologyError(_once(problems))
     return plans
+
+
+def _once(problems: Iterable[Problem]) -> list[Problem]:
+    """Return each mistake once, where several cells made it and only the advice behind the semicolon differs."""
+    return list({replace(problem, text=problem.text.partition(";")[0]): problem for problem in problems}.values())
 
 
 def only_plan_of(file: Path, chosen: Mapping[str, Any]) -> Plan:
@@ -155,10 +167,10 @@ def only_plan_of(file: Path, chosen: Mapping[str, Any]) -> Plan:
     return plans[0]
 
 
-def _plan(cell: Cell, findings: "_Findings") -> Plan:
+def _plan(cell: Cell, chosen: Mapping[str, Any], findings: "_Findings") -> Plan:
     topology = cell.topology
     workers = {name: _worker(name, topology, findings) for name in topology.workers}
-    workers = _granted(workers, topology.routes, findings)
+    workers = _granted(workers, topology, findings)
     scenario = _Scenario(cell, workers, findings)
     scenario.plan(topology.scenario or ())
     return Plan(
@@ -166,6 +178,7 @@ def _plan(cell: Cell, findings: "_Findings") -> Plan:
         file=cell.document.file,
         folder=cell.folder,
         axes={axis: cell.variables[axis] for axis in cell.axes},
+        replaced={name: value for name, value in chosen.items() if name not in cell.axes},
         workers=workers,
         stages=None if topology.scenario is None else tuple(scenario.stages),
         exits=scenario.exits,
@@ -184,12 +197,17 @@ class _Findings:
         self.document = cell.document
         self._damaged = cell.damaged
         sections = {path[0] for path in cell.damaged}
-        self.workers_are_whole = sections.isdisjoint({"workers", "kinds", "defaults", "vars", "matrix"})
-        self.names_are_whole = self.workers_are_whole and sections.isdisjoint({"routes", "scenario"})
+        self.variables_are_whole = sections.isdisjoint({"vars", "matrix"})
+        self.names_are_whole = sections.isdisjoint({"workers", "kinds", "defaults", "routes", "scenario"})
 
     def is_damaged(self, path: Location) -> bool:
-        """Say whether something harmless stands for what the file has here."""
-        return path in self._damaged
+        """Say whether something harmless stands for what the file has here, or nothing does."""
+        return path in self._damaged or path[:1] in self._damaged
+
+    def is_whole(self, name: str, worker: WorkerEntry) -> bool:
+        """Say whether nothing was wrong with all that makes up this worker."""
+        parts = [("workers", name), ("defaults",), *([("kinds", worker.kind)] if worker.kind else [])]
+        return not any(map(self.is_damaged, parts))
 
     def raw(self, path: tuple[str, int], key: str) -> str | None:
         """Return the text that a damaged entry has under `key`, where it is plain text."""
@@ -197,15 +215,22 @@ class _Findings:
         text = entry.get(key) if isinstance(entry, dict) else None
         return text if isinstance(text, str) and "{" not in text else None
 
-    def add(self, path: Location, text: str) -> None:
-        self.problems.append(self.document.problem(path, text))
+    def add(self, path: Location, text: str, *, at_key: bool = False) -> None:
+        """Take note of a mistake at `path`."""
+        self.problems.append(self.document.problem(path, text, at_key=at_key))
 
-    def known(self, name: str, options: Iterable[str], path: Location, what: str) -> bool:
+    def known(self, name: str, options: Iterable[str], path: Location, what: str, *, at_key: bool = False) -> bool:
         """Say whether `name` is one of `options`, and make it a problem where it is not."""
         options = list(options)
         if name not in options:
-            self.add(path, f"unknown {what} {name!r}{nearest(name, options)}")
+            self.add(path, f"unknown {what} {name!r}{nearest(name, options)}", at_key=at_key)
         return name in options
+
+    def known_worker(self, name: str, workers: Iterable[str], path: Location, *, at_key: bool = False) -> bool:
+        """Say whether `name` is a worker's, and make it a problem where the file has no such worker."""
+        if self.is_damaged(("workers", name)) and name not in workers:
+            return False
+        return self.known(name, workers, path, "worker", at_key=at_key)
 
 
 def _worker(name: str, topology: Topology, findings: _Findings) -> WorkerPlan:
@@ -213,12 +238,15 @@ def _worker(name: str, topology: Topology, findings: _Findings) -> WorkerPlan:
     path = ("workers", name)
     entry = topology.workers[name]
     layers: list[WorkerSettings] = [entry]
-    if entry.kind is not None and findings.known(entry.kind, topology.kinds, (*path, "kind"), "kind"):
+    is_whole = findings.is_whole(name, entry)
+    if entry.kind in topology.kinds:
         layers.append(topology.kinds[entry.kind])
+    elif entry.kind is not None:
+        is_whole = is_whole and findings.known(entry.kind, topology.kinds, (*path, "kind"), "kind")
     layers.append(topology.defaults)
     program, protocol = _first(layers, "program"), _first(layers, "protocol")
     for key, value in (("program", program), ("protocol", protocol)):
-        if value is None and findings.workers_are_whole:
+        if value is None and is_whole:
             findings.add(path, f"{name} has no {key}: say it here, in its kind or under defaults")
     ready, stop = _first(layers, "ready"), _first(layers, "stop")
     return WorkerPlan(
@@ -234,30 +262,35 @@ def _worker(name: str, topology: Topology, findings: _Findings) -> WorkerPlan:
     )
 
 
-def _granted(workers: Mapping[str, WorkerPlan], routes: Iterable[Route], findings: _Findings) -> dict[str, WorkerPlan]:
+def _granted(workers: Mapping[str, WorkerPlan], topology: Topology, findings: "_Findings") -> dict[str, WorkerPlan]:
     """Return the workers with what the routes grant them."""
     grants: dict[str, list[Grant]] = {name: [] for name in workers}
-    for index, route in enumerate(routes):
+    whole = {name for name, entry in topology.workers.items() if findings.is_whole(name, entry)}
+    for index, route in enumerate(topology.routes):
         path = ("routes", index)
         if findings.is_damaged(path):
             for key in ("grant", "to"):
                 if (worker := findings.raw(path, key)) is not None:
-                    findings.known(worker, workers, (*path, key), "worker")
+                    findings.known_worker(worker, workers, (*path, key))
             continue
-        known = [findings.known(getattr(route, key), workers, (*path, key), "worker") for key in ("grant", "to")]
+        known = [findings.known_worker(getattr(route, key), workers, (*path, key)) for key in ("grant", "to")]
         if not all(known):
             continue
         exporter, importer = workers[route.grant], workers[route.to]
-        if exporter.service_port != EXPORTED and findings.workers_are_whole:
+        if exporter.service_port != EXPORTED and route.grant in whole:
             text = f"{route.grant} exports nothing: its service_port is {exporter.service_port}, not exported"
             findings.add((*path, "grant"), text)
-        if exporter.protocol != importer.protocol and findings.workers_are_whole:
+        if exporter.protocol != importer.protocol and {route.grant, route.to} <= whole:
             text = f"{route.grant} speaks {exporter.protocol} and {route.to} {importer.protocol}"
             findings.add(path, f"{text}: an address is of use in its own protocol alone")
         name = route.as_ or route.grant
         held = grants[route.to]
         if any(grant.name == name for grant in held):
-            findings.add((*path, "as"), f"{route.to} imports a {name!r} already; choose another name with as")
+            text = f"{route.to} imports {name!r} already; choose another name with as"
+            findings.add((*path, "as") if route.as_ else path, text)
+        elif name in RESERVED:
+            text = f"{name!r} is what every worker calls something of its own; choose another name with as"
+            findings.add((*path, "as") if route.as_ else path, text)
         held.append(Grant(FIRST_IMPORT + len(held), name, route.grant))
     return {name: replace(worker, grants=tuple(grants[name])) for name, worker in workers.items()}
 
@@ -282,7 +315,7 @@ class _Scenario:
             if self._findings.is_damaged(path):
                 for key in ("at", "kill"):
                     if (worker := self._findings.raw(path, key)) is not None:
-                        self._findings.known(worker, self._workers, (*path, key), "worker")
+                        self._findings.known_worker(worker, self._workers, (*path, key))
             elif self._exists(step.when, path):
                 self._take(step, path, index)
         self._end_stage()
@@ -299,11 +332,20 @@ class _Scenario:
                 self._at_worker(step, index, path)
 
     def _exists(self, when: Mapping[str, Any], path: Location) -> bool:
-        variables = self._cell.variables
+        variables, axes = self._cell.variables, self._cell.axes
         exists = True
         for name, wanted in when.items():
-            if self._findings.known(name, variables, (*path, "when", name), "variable or axis"):
-                exists &= variables[name] in (wanted if isinstance(wanted, tuple) else (wanted,))
+            where = (*path, "when", name)
+            if not self._findings.variables_are_whole and name not in variables:
+                continue
+            if not self._findings.known(name, variables, where, "variable or axis", at_key=True):
+                continue
+            # A variable may be given any value when imclab runs; an axis has those that it has.
+            for index, value in enumerate(wanted if name in axes else ()):
+                if value not in axes[name]:
+                    text = f"{as_text(value)} is not on the axis {name!r}"
+                    self._findings.add((*where, index), text + nearest(as_text(value), map(as_text, axes[name])))
+            exists &= variables[name] in wanted
         return exists
 
     def _end_stage(self) -> None:
@@ -324,7 +366,7 @@ class _Scenario:
             self._findings.add(path, f"{worker} was killed in line {self._killed[worker]}")
 
     def _kill(self, step: Kill, path: Location) -> None:
-        if self._findings.known(step.kill, self._workers, (*path, "kill"), "worker"):
+        if self._findings.known_worker(step.kill, self._workers, (*path, "kill")):
             line, place = self._place(path)
             self._alive(step.kill, (*path, "kill"))
             self._killed[step.kill] = line
@@ -332,11 +374,11 @@ class _Scenario:
 
     def _expect(self, step: Expect, path: Location) -> None:
         for name, status in step.expect.exit.items():
-            if self._findings.known(name, self._workers, (*path, "expect", "exit", name), "worker"):
+            if self._findings.known_worker(name, self._workers, (*path, "expect", "exit", name), at_key=True):
                 self.exits[name] = status
 
     def _at_worker(self, step: WorkerStep, index: int, path: Location) -> None:
-        if self._findings.known(step.at, self._workers, (*path, "at"), "worker"):
+        if self._findings.known_worker(step.at, self._workers, (*path, "at")):
             self._alive(step.at, (*path, "at"))
             if self._findings.names_are_whole:
                 self._check_names(step, path)
@@ -349,16 +391,26 @@ class _Scenario:
         for key in ("bound", "address", "socket", "descriptor"):
             name = getattr(step, key, None)
             if name == "bound_socket" and name not in held:
-                self._findings.add(path, f"{step.at} has no service port: give it one, or say which BoundSocket")
+                text = f"{step.at} has no service port: give it one, or say which BoundSocket"
+                self._findings.add((*path, key), text)
             elif name is not None:
-                self._findings.known(name, held, (*path, key), f"descriptor of {step.at},")
+                self._check_held(step.at, name, (*path, key))
         if isinstance(step, SendMsg):
             for index, name in enumerate(step.descriptors):
-                self._findings.known(name, held, (*path, "descriptors", index), f"descriptor of {step.at},")
+                self._check_held(step.at, name, (*path, "descriptors", index))
+        for index, name in enumerate(_names_given(step)):
+            if name in RESERVED:
+                text = f"{name!r} is what every worker calls something of its own; choose another name"
+                self._findings.add((*path, "as", index), text)
         if step.expect.error is None:
             held |= dict.fromkeys(_names_given(step))
         elif len(step.expect.model_fields_set) > 1:
             self._findings.add((*path, "expect"), "an error, and nothing else: a step that fails has no other result")
+
+    def _check_held(self, worker: str, name: str, path: Location) -> None:
+        held = self._names[worker]
+        if name not in held:
+            self._findings.add(path, f"{worker} holds no {name!r} here{nearest(name, held)}")
 
 
 def _first(layers: Sequence[WorkerSettings], key: str) -> Any:
@@ -384,7 +436,7 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names_at_start(worker: WorkerPlan) -> dict[str, None]:
-    port = ("bound_socket", "address") if worker.service_port != NONE else ()
+    port = PORT_NAMES if worker.service_port != NONE else ()
     return dict.fromkeys([*(grant.name for grant in worker.grants), *port, "INVALID"])
 
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from harness.topology.expand import Cell, read
+from harness.topology.expand import Cell, as_text, read
 
 SUFFIX: Final = ".imclab.yaml"
 
-__all__ = ["SUFFIX", "Cell", "read"]
+__all__ = ["SUFFIX", "Cell", "as_text", "read"]

@@ -17,9 +17,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from harness.errors import Problem
-from harness.topology.load import Document, Location, load
+from harness.topology.load import Document, Location, load, spoken
 from harness.topology.mistakes import findings_of, nearest
-from harness.topology.model import Topology
+from harness.topology.model import Topology, is_name, is_scalar
 
 VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)\s*\}\}")
 REFERENCE: Final = re.compile(VARIABLE.pattern + r"|\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
@@ -43,13 +43,14 @@ SECTIONS: Final[Mapping[str, Any]] = {"schema": 1, "name": "unnamed", "defaults"
 class Cell:
     """One run: the topology with the variables that it was expanded with, and the file for whoever finds a mistake.
 
-    `damaged` are the paths (of two elements, or one) that the file got wrong and something harmless stands for.
+    `axes` are those of the matrix with all values of each. `damaged` are the paths (of two elements, or one) that the
+    file got wrong and something harmless stands for.
     """
 
     id: str
     topology: Topology
     variables: Scalars
-    axes: tuple[str, ...]
+    axes: Mapping[str, tuple[Any, ...]]
     document: Document
     damaged: frozenset[Location]
 
@@ -66,34 +67,42 @@ def read(file: Path, chosen: Scalars | None = None) -> tuple[list[Cell], list[Pr
     """
     document = load(file)
     expander = _Expander(document, chosen or {})
-    variables = expander.variables()
-    cells = []
-    for point in expander.points():
-        cell = _cell(document, variables | point, tuple(point), expander)
-        if cell is not None:
-            cells.append(cell)
-    return cells, [*document.problems, *expander.problems]
+    made = [_cell(document, expander, point) for point in expander.points()]
+    return [cell for cell in made if cell is not None], [*document.problems, *expander.problems]
 
 
-def _cell(document: Document, variables: Scalars, axes: tuple[str, ...], expander: "_Expander") -> Cell | None:
+def as_text(value: object) -> str:
+    """Return a variable's value as text has it, and as a topology writes it."""
+    return spoken(value) if isinstance(value, bool) else str(value)
+
+
+def _cell(document: Document, expander: "_Expander", point: Scalars) -> Cell | None:
+    variables = {**expander.variables, **point}
     values = {
         key: value if key in ("vars", "matrix") else expander.expand(value, (key,), variables)
         for key, value in document.values.items()
     }
-    damaged: frozenset[Location] = frozenset()
+    damaged: frozenset[Location] = frozenset(map(_entry, expander.wrong))
     try:
         topology = Topology.model_validate(values)
     except ValidationError as error:
         findings = findings_of(error, document)
-        expander.problems += [problem for _, problem in findings]
-        damaged = frozenset(path[:2] if path[0] in ENTRIES else path[:1] for path, _ in findings)
+        expander.problems += [problem for path, problem in findings if not expander.has_told(path)]
+        damaged |= {_entry(path) for path, _ in findings}
+    if damaged:
         try:
             topology = Topology.model_validate(_patched(values, damaged))
         except ValidationError:
             # Not even the sections are what they should be; what was found so far has to do.
             return None
-    suffix = "-".join(str(variables[axis]) for axis in axes)
-    return Cell(f"{topology.name}[{suffix}]" if axes else topology.name, topology, variables, axes, document, damaged)
+    suffix = "-".join(as_text(value) for value in point.values())
+    identity = f"{topology.name}[{suffix}]" if point else topology.name
+    return Cell(identity, topology, variables, expander.axes, document, damaged)
+
+
+def _entry(path: Location) -> Location:
+    """Return the path of the entry that is damaged where what lies at `path` is wrong."""
+    return path[:2] if path[0] in ENTRIES else path[:1]
 
 
 def _patched(values: dict[str, Any], damaged: Iterable[Location]) -> dict[str, Any]:
@@ -103,7 +112,8 @@ def _patched(values: dict[str, Any], damaged: Iterable[Location]) -> dict[str, A
         section = patched.get(str(path[0])) if path else None
         match path:
             case (str(key), str(entry)) if isinstance(section, dict):
-                patched[key] = section | {entry: ENTRIES[key]}
+                others = {name: value for name, value in section.items() if name != entry}
+                patched[key] = others | ({entry: ENTRIES[key]} if is_name(entry) else {})
             case (str(key), int(index)) if isinstance(section, tuple):
                 patched[key] = (*section[:index], ENTRIES[key], *section[index + 1 :])
             case (str(key),) if key in SECTIONS:
@@ -114,53 +124,83 @@ def _patched(values: dict[str, Any], damaged: Iterable[Location]) -> dict[str, A
 
 
 class _Expander:
+    """`wrong` are the paths of values of which nothing more is to be said: what is wrong with them was told."""
+
     def __init__(self, document: Document, chosen: Scalars) -> None:
         self.problems: list[Problem] = []
+        self.wrong: set[Location] = set(document.wrong)
         self._document = document
         self._chosen = chosen
         self._vars = self._map("vars")
-        self._matrix = {
-            axis: values for axis, values in self._map("matrix").items() if isinstance(values, tuple) and values
-        }
-        self._check()
+        self._matrix = self._map("matrix")
+        # Names that are there without a value that could be used.
+        self._useless: set[str] = set()
+        self.variables = self._variables()
+        self.axes = self._axes()
+        self._check_matrix()
+        self._check_chosen()
 
     def _map(self, key: str) -> dict[str, Any]:
         """Return a section that other sections depend on; what is wrong with its type, the model says."""
         section = self._document.values.get(key)
         return section if isinstance(section, dict) else {}
 
-    def _check(self) -> None:
-        for axis, values in self._map("matrix").items():
-            if axis in self._vars:
-                self._problem(("matrix", axis), f"{axis!r} is a variable already")
-            if values == ():
-                self._problem(("matrix", axis), "an axis without values leaves no cell")
-            if isinstance(values, tuple) and len(set(map(str, values))) != len(values):
-                self._problem(("matrix", axis), "the same value twice")
-        for name, value in self._chosen.items():
-            if name in self._matrix:
-                if not self._matching(name):
-                    there = ", ".join(map(str, self._matrix[name]))
-                    self._problem(("matrix", name), f"{value!r} is not on the axis {name!r}; there are {there}")
-            elif name not in self._vars:
-                self._problem((), f"no variable or axis {name!r}{nearest(name, [*self._vars, *self._matrix])}")
-
-    def _matching(self, axis: str) -> list[Any]:
-        return [value for value in self._matrix[axis] if str(value) == str(self._chosen[axis])]
-
-    def variables(self) -> dict[str, Any]:
+    def _variables(self) -> dict[str, Any]:
         """Return the variables. One may refer to those above it, and to no axis."""
         variables: dict[str, Any] = {}
         for name, value in self._vars.items():
-            variables[name] = self._chosen.get(name, self.expand(value, ("vars", name), variables))
+            expanded = self._chosen.get(name, self.expand(value, ("vars", name), variables))
+            if is_scalar(expanded) and ("vars", name) not in self.wrong:
+                variables[name] = expanded
+            else:
+                self._useless.add(name)
         return variables
+
+    def _axes(self) -> dict[str, tuple[Any, ...]]:
+        """Return the axes and their values, which may refer to variables."""
+        axes: dict[str, tuple[Any, ...]] = {}
+        for name, values in self._matrix.items():
+            path = ("matrix", name)
+            expanded = self.expand(values, path, self.variables)
+            if isinstance(expanded, tuple) and expanded and all(map(is_scalar, expanded)):
+                axes[name] = expanded
+            else:
+                self._useless.add(name)
+        return axes
+
+    def _check_matrix(self) -> None:
+        for axis, values in self._matrix.items():
+            if axis in self._vars:
+                self._problem(("matrix", axis), f"{axis!r} is a variable already", at_key=True)
+            if values == ():
+                self._problem(("matrix", axis), "an axis without values leaves no cell")
+        for axis, values in self.axes.items():
+            texts = list(map(as_text, values))
+            for index, text in enumerate(texts):
+                if text in texts[:index]:
+                    self._problem(("matrix", axis, index), f"{text} twice on the axis {axis!r}")
+
+    def _check_chosen(self) -> None:
+        known = {**self._vars, **self._matrix}
+        for name, value in self._chosen.items():
+            if name not in known:
+                self._problem((), f"no variable or axis {name!r}{nearest(name, known)}")
+            elif not is_scalar(value):
+                self._problem((), f"{name!r} can be text, a number, true or false, not {spoken(value)}")
+            elif name in self.axes and not self._matching(name):
+                text = f"{as_text(value)} is not on the axis {name!r}"
+                self._problem(("matrix", name), text + nearest(as_text(value), map(as_text, self.axes[name])))
+
+    def _matching(self, axis: str) -> tuple[Any, ...]:
+        return tuple(value for value in self.axes[axis] if as_text(value) == as_text(self._chosen[axis]))
+
+    def has_told(self, path: Location) -> bool:
+        """Say whether what is wrong at `path` only follows from what was told already."""
+        return any(path[: len(wrong)] == wrong or wrong[: len(path)] == path for wrong in self.wrong)
 
     def points(self) -> list[dict[str, Any]]:
         """Return the cells of the matrix that were chosen, as axis → value; without a matrix the one empty point."""
-        axes = {
-            axis: self._matching(axis) if axis in self._chosen else list(values)
-            for axis, values in self._matrix.items()
-        }
+        axes = {axis: self._matching(axis) if axis in self._chosen else values for axis, values in self.axes.items()}
         if math.prod(map(len, axes.values())) > CELLS_MAX:
             self._problem(("matrix",), f"a matrix of more than {CELLS_MAX} cells")
             return []
@@ -187,17 +227,29 @@ class _Expander:
             variable, name, default = match.groups()
             if variable is not None:
                 if variable not in variables:
-                    self._problem(path, f"unknown variable {variable!r}{nearest(variable, variables)}")
-                return str(variables.get(variable, ""))
+                    self._refer_in_vain(variable, path, variables)
+                return as_text(variables.get(variable, ""))
             value: str | None = os.environ.get(name, default)
             if value is None:
                 self._problem(path, f"{name!r} is not in the environment; write ${{{name}:-default}}")
+                self.wrong.add(path)
             return value or ""
 
         # In one pass, so that nothing that was inserted is taken for a reference itself.
         return REFERENCE.sub(referred, text)
 
-    def _problem(self, path: Location, text: str) -> None:
-        problem = self._document.problem(path, text)
+    def _refer_in_vain(self, name: str, path: Location, variables: Scalars) -> None:
+        self.wrong.add(path)
+        if name in self._useless:
+            return
+        if name in self._vars:
+            self._problem(path, f"{name!r} has no value yet; a variable may use those above it")
+        elif name in self._matrix:
+            self._problem(path, f"{name!r} is an axis; only what comes after vars and matrix may use it")
+        else:
+            self._problem(path, f"unknown variable {name!r}{nearest(name, variables)}")
+
+    def _problem(self, path: Location, text: str, *, at_key: bool = False) -> None:
+        problem = self._document.problem(path, text, at_key=at_key)
         if problem not in self.problems:
             self.problems.append(problem)
