@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.topology.model import ExpectMessage, ExpectResult, ExpectSent
+from harness.topology.model import ERRNO_NAMES, ExpectMessage, ExpectResult, ExpectSent
 from sandbox.control import generated
 
 SHOWN_BYTES: Final = 60
@@ -16,17 +16,56 @@ def difference(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:
 
     Raises ValueError where it is no result at all.
     """
+    require_result(result)
     error = result.get("error")
-    if error is not None and not isinstance(error, str):
-        raise ValueError("a result whose error is no text")
     if error != expected.error:
-        told = result.get("detail")
-        got = f"{error} ({told})" if error and told else error or "success"
-        return f"expected {expected.error or 'success'}, got {got}"
+        return f"expected {expected.error or 'success'}, got {told(result)}"
     if error is not None:
         return None
     differences = [_sent(expected, result), _message(expected, result)]
     return "; ".join(text for text in differences if text) or None
+
+
+def told(result: Mapping[str, Any]) -> str:
+    """Return a result's error, and what the worker has to say to it, as "EIO (the peer is gone)", or "success"."""
+    error, detail = result.get("error"), result.get("detail")
+    return f"{error} ({printable(detail)})" if error and detail else error or "success"
+
+
+def printable(text: str) -> str:
+    """Return text that a worker chose, with escapes for all that a terminal would obey or could not show."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def require_result(result: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `result`, which a worker told, has the shape of a result."""
+    match result:
+        case {"error": str(error)} if error not in ERRNO_NAMES:
+            raise ValueError("a result whose error is no errno")
+        case {"error": str() | None, **rest}:
+            pass
+        case _:
+            raise ValueError("a result without error")
+    if not isinstance(rest.get("detail", ""), str | None):
+        raise ValueError("a result whose detail is no text")  # noqa: TRY004 - one exception for all that a worker may send
+    if not all(type(rest.get(key, 0)) is int for key in ("sent", "flags")):
+        raise ValueError("a result whose sent or flags are no number")
+    if not isinstance(rest.get("descriptors", []), list):
+        raise ValueError("a result whose descriptors are no list")  # noqa: TRY004 - as above
+    for described in (*rest.get("descriptors", ()), *([rest["address"]] if "address" in rest else ())):
+        kind_of(described)
+    if "data" in rest:
+        _require_digest(rest["data"])
+
+
+def _require_digest(data: object) -> None:
+    match data:
+        case {"size": int(), "sha256": str(), "head": str(head)}:
+            _head(head)
+        case _:
+            raise ValueError("a result without data")
 
 
 def _sent(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:
@@ -45,13 +84,12 @@ def _data(expected: ExpectMessage, result: Mapping[str, Any]) -> str | None:
     if expected.data is None:
         return None
     wanted = generated(expected.data) if isinstance(expected.data, int) else expected.data
-    match result.get("data"):
-        case {"size": int(size), "sha256": str(sha256), "head": str(head)}:
-            if size == len(wanted) and sha256 == hashlib.sha256(wanted).hexdigest():
-                return None
-            return f"expected data {_shown(wanted)}, got {_shown(_head(head), size)}"
-        case _:
-            raise ValueError("a result without data")
+    data = result.get("data")
+    if data is None:
+        raise ValueError("a result without data")
+    if data["size"] == len(wanted) and data["sha256"] == hashlib.sha256(wanted).hexdigest():
+        return None
+    return f"expected data {_shown(wanted)}, got {_shown(_head(data['head']), data['size'])}"
 
 
 def _head(head: str) -> bytes:
