@@ -21,7 +21,7 @@ from harness.plan import Plan, plans_of
 from harness.report.text import account, failure, summary
 from harness.supervisor import run_plan
 from harness.topology import SUFFIX
-from harness.topology.load import scalar
+from harness.topology.load import LONE_SURROGATE, scalar
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -70,6 +70,8 @@ def chosen(protocol: str | None, assignments: Iterable[str] | None) -> dict[str,
         name, equals, text = assignment.partition("=")
         if not equals or not name:
             raise click.UsageError(f"--set {assignment}: write NAME=VALUE")
+        if LONE_SURROGATE.search(assignment):
+            raise click.UsageError("--set: write it in UTF-8")
         values[name] = scalar(text)
     return values
 

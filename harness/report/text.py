@@ -1,16 +1,25 @@
 """The account of a run: who was started with what, who connected to whom, what was passed, what was refused."""
 
 import base64
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
+from reprlib import Repr
 from shlex import quote
 from typing import Any, Final
 
 from harness.events import AddressExported, Event, Offence, Reported, ServicePortMade, StepEnded, WorkerKilled
 from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
 from harness.plan import Plan, StepPlan, WorkerPlan
+from harness.scenario import printable, told
+from harness.topology import as_text
+from harness.topology.load import scalar
+from harness.topology.model import Scalar
 
 SHOWN_BYTES: Final = 60
+# Of what a worker reports, so much as a line can show; it may be of any depth.
+SHORT: Final = Repr()
+SHORT.maxstring = SHORT.maxother = 200
 
 
 def summary(outcome: Outcome) -> str:
@@ -32,9 +41,16 @@ def failure(plan: Plan, outcome: Outcome) -> str:
 
 
 def repeat(plan: Plan) -> str:
-    """Return the command that runs this one cell again."""
-    chosen = (f"--set {quote(f'{name}={value}')}" for name, value in plan.axes.items())
+    """Return the command that runs this one cell again, with the variables that it had."""
+    settings = {**plan.replaced, **plan.axes}
+    chosen = (f"--set {quote(f'{name}={_setting(value)}')}" for name, value in settings.items())
     return " ".join(["imclab run -v", *chosen, quote(plan.file)])
+
+
+def _setting(value: Scalar) -> str:
+    """Return a value as the command line has it: text that would be read as something else is quoted, as in YAML."""
+    text = as_text(value)
+    return json.dumps(value) if isinstance(value, str) and scalar(text) != value else text
 
 
 def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
@@ -49,7 +65,7 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
                 mark = " ✗ " if event.difference else "  "
                 yield f"{event.worker:<{width}}{mark}{_step(steps[event.step], event.result, owners)}"
             case Reported():
-                yield f"{event.worker:<{width}}  reported {event.key} = {event.value!r}"
+                yield f"{event.worker:<{width}}  reported {printable(event.key)} = {SHORT.repr(event.value)}"
             case WorkerKilled():
                 yield f"{event.worker:<{width}}  was killed: {event.reason}"
             case Offence():
@@ -92,7 +108,7 @@ def _grant(name: str, exporter: str) -> str:
 def _step(step: StepPlan, result: Mapping[str, Any], owners: Mapping[str, str]) -> str:
     if result.get("error") is not None:
         as_expected = ", as expected" if step.expected.error == result["error"] else ""
-        return f"{step.text}: refused, {result['error']} ({result.get('detail')}){as_expected}"
+        return f"{step.text}: refused, {told(result)}{as_expected}"
     names = ", ".join(step.body["as"])
     held = f" → {names}" if names else ""
     match step.body["do"]:
@@ -135,4 +151,5 @@ def _data(result: Mapping[str, Any]) -> str:
 def _outputs(worker: WorkerOutcome) -> Iterator[str]:
     for name, output in (("stdout", worker.stdout), ("stderr", worker.stderr)):
         if output != Output():
-            yield f"\n{worker.name}, {name}:\n{output.text().rstrip()}"
+            lines = map(printable, output.text().rstrip().split("\n"))
+            yield "\n".join([f"\n{worker.name}, {name}:", *lines])
