@@ -27,7 +27,7 @@ class Probe:
     def __init__(self, worker: Worker) -> None:
         self._imc = worker.imc
         # The steps name descriptors of any kind, and may name a wrong one on purpose.
-        self._held: dict[str, Any] = dict(worker.imports)
+        self._held: dict[str, Any] = {**worker.imports, "INVALID": INVALID}
         if worker.bound_socket is not None and worker.address is not None:
             self._held |= {"bound_socket": worker.bound_socket, "address": worker.address}
 
