@@ -241,8 +241,9 @@ def _worker(name: str, topology: Topology, findings: _Findings) -> WorkerPlan:
     is_whole = findings.is_whole(name, entry)
     if entry.kind in topology.kinds:
         layers.append(topology.kinds[entry.kind])
-    elif entry.kind is not None:
-        is_whole = is_whole and findings.known(entry.kind, topology.kinds, (*path, "kind"), "kind")
+    elif entry.kind is not None and not findings.is_damaged(("kinds", entry.kind)):
+        findings.known(entry.kind, topology.kinds, (*path, "kind"), "kind")
+        is_whole = False
     layers.append(topology.defaults)
     program, protocol = _first(layers, "program"), _first(layers, "protocol")
     for key, value in (("program", program), ("protocol", protocol)):

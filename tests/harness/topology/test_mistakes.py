@@ -1,0 +1,579 @@
+"""What a user reads about a topology file that is wrong: where, what, and what would be right; all of it, once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.harness.topologies import HEAD, PAIR, mistakes_in
+
+Write = Callable[..., Path]
+
+NO_NAME: Final = "is no name; names are at most 64 letters, digits, _ and -, and begin with a letter"
+SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, scenario, within"
+SETTINGS: Final = "program, protocol, service_port, args, env, ready, stop"
+STEPS: Final = "makeboundsock, accept, connect, sendmsg, recvmsg, socketpair, mem_obj_create, close"
+A_MAP: Final = "1:1: expected a map with the keys schema, name and workers"
+A_STEP: Final = "a step is {at: worker, do: …}, {kill: worker} or {expect: …}"
+
+
+def worker(settings: str) -> str:
+    """Return a topology whose line 4 is one worker; its settings begin in column 7."""
+    return f"{HEAD}workers:\n  a: {{{settings}}}\n"
+
+
+def settings(more: str) -> str:
+    """Return a topology whose line 4 is a worker that lacks nothing; `more` begins in column 41."""
+    return worker(f'program: "m:f", protocol: stream, {more}')
+
+
+def step(text: str) -> str:
+    """Return a topology whose line 7 is one step, which begins in column 3. a has a service port, b has none."""
+    return f"{PAIR}scenario:\n- {text}\n"
+
+
+def step_on_c(text: str) -> str:
+    """Return a topology whose line 8 is one step, which begins in column 3, at a, who holds the connection c."""
+    return f"{PAIR}scenario:\n- {{at: a, do: accept, as: c}}\n- {text}\n"
+
+
+BOMB: Final = "".join(f"x{level}: &x{level} [{', '.join([f'*x{level - 1}'] * 10)}]\n" for level in range(1, 7))
+
+# What the file says, and the whole of what is said about it.
+MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
+    # No YAML, or no topology
+    "empty": ("", [A_MAP]),
+    "comments alone": ("# later\n", [A_MAP]),
+    "text": ("hello\n", [A_MAP]),
+    "a list": ("- schema: 1\n", [A_MAP]),
+    "an open bracket": ("schema: [1\n", ["2:1: no YAML: expected ',' or ']', but got '<stream end>'"]),
+    "a tab": (f"{HEAD}workers:\n\ta: {{}}\n", [r"4:1: no YAML: found character '\t' that cannot start any token"]),
+    "a control character": ("schema: 1\nname: t\x07\n", ["2:8: no YAML: U+0007 in it"]),
+    "two documents": (f"{PAIR}---\nschema: 1\n", ["6:1: a second document; a file is one topology"]),
+    "an alias to nothing": (f"{PAIR}vars: *v\n", ["6:7: no YAML: found undefined alias 'v'"]),
+    "an alias in itself": (f"{PAIR}vars: &v {{x: *v}}\n", ["6:7: an alias that contains itself"]),
+    "an alias bomb": (f"x0: &x0 [{'1, ' * 10}]\n{BOMB}{PAIR}", ["1:37: more than 100000 values"]),
+    "too deep": (settings(f"args: {{x: {'[' * 99}{']' * 99}}}"), ["4:148: nested deeper than 100 levels"]),
+    "much too deep": ("[" * 50_000, ["1:1: nested deeper than 100 levels"]),
+    "a number as a key": (f"{PAIR}1: x\n", ["6:1: a key must be text, not 1"]),
+    "true as a key": (settings("args: {true: x}"), ["4:48: a key must be text, not true"]),
+    "nothing as a key": (f"{PAIR}~: x\n", ["6:1: a key must be text, not nothing"]),
+    "a list as a key": (f"{PAIR}[a]: x\n", ["6:1: a key must be text, not a list"]),
+    "a map as a key": (f"{PAIR}? {{a: b}}\n: x\n", ["6:3: a key must be text, not a map"]),
+    "a number as a worker": (f"{HEAD}workers: {{1: {{}}}}\n", ["3:11: a key must be text, not 1"]),
+    "an unknown tag": (
+        "schema: 1\nname: !app t\n" + PAIR.removeprefix(HEAD),
+        ["2:7: unknown tag '!app'; there is !!binary, and YAML's own are not needed"],
+    ),
+    "an unknown tag on a map": (
+        f"{HEAD}workers: !app {{a: {{}}}}\n",
+        ["3:10: unknown tag '!app'; there is !!binary, and YAML's own are not needed"],
+    ),
+    "a set": (
+        settings("args: {x: !!set {y, z}}"),
+        ["4:51: unknown tag '!!set'; there is !!binary, and YAML's own are not needed"],
+    ),
+    "no number": ("schema: !!int x\nname: t\n" + PAIR.removeprefix(HEAD), ["1:9: 'x' is no !!int"]),
+    "a number beyond measure": (settings(f"args: {{x: {'9' * 20}}}"), ["4:51: a number of more than 64 bits"]),
+    "half of a pair": (
+        settings(r'args: {x: "\ud800"}'),
+        [r"4:51: '\ud800' is no text: half of a surrogate pair is no character"],
+    ),
+    "a merge key": (
+        f"{HEAD}kinds:\n  k: &k {{program: 'm:f'}}\nworkers:\n  a: {{<<: *k, protocol: stream}}\n",
+        ["6:7: no merge keys (<<): kinds and defaults are what workers share"],
+    ),
+    "a duplicate key": (f"{PAIR}name: u\n", ["6:1: duplicate key 'name'; it stands in line 2 already"]),
+    "a duplicate worker": (f"{PAIR}  a: {{}}\n", ["6:3: duplicate key 'a'; it stands in line 4 already"]),
+    "a duplicate deep down": (
+        settings("args: {x: [{y: 1, y: 2}]}"),
+        ["4:59: duplicate key 'y'; it stands in line 4 already"],
+    ),
+    # The top level
+    "a later schema": (PAIR.replace("1", "2", 1), ["1:9: expected schema 1, not 2"]),
+    "schema true": (PAIR.replace("1", "true", 1), ["1:9: expected schema 1, not true"]),
+    "schema as text": (PAIR.replace("1", "'1'", 1), ["1:9: expected schema 1, not '1'"]),
+    "schema as a fraction": (PAIR.replace("1", "1.0", 1), ["1:9: expected schema 1, not 1.0"]),
+    "schema left out": (PAIR.replace(" 1", "", 1), ["1:1: the key 'schema' has no value"]),
+    "no schema": (PAIR.replace("schema: 1\n", ""), ["1:1: the key 'schema' is missing"]),
+    "no name": (PAIR.replace("name: t\n", ""), ["1:1: the key 'name' is missing"]),
+    "an empty name": (PAIR.replace(": t\n", ": ''\n"), [f"2:7: '' {NO_NAME}"]),
+    "a bad name": (PAIR.replace(": t\n", ": 9 lives\n"), [f"2:7: '9 lives' {NO_NAME}"]),
+    "a long name": (PAIR.replace(": t\n", f": {'n' * 65}\n"), [f"2:7: '{'n' * 65}' {NO_NAME}"]),
+    "a number as name": (PAIR.replace(": t\n", ": 5\n"), [f"2:7: 5 {NO_NAME}"]),
+    "a list as name": (PAIR.replace(": t\n", ": [t]\n"), [f"2:7: a list {NO_NAME}"]),
+    "a date as name": (PAIR.replace(": t\n", ": 2024-01-31\n"), [f"2:7: '2024-01-31' {NO_NAME}"]),
+    "binary as name": (PAIR.replace(": t\n", ": !!binary aGk=\n"), [f"2:7: binary data {NO_NAME}"]),
+    "no workers": (HEAD, ["1:1: the key 'workers' is missing"]),
+    "workers misspelt": (
+        PAIR.replace("workers", "worker"),
+        ["3:1: unknown key 'worker'; did you mean 'workers'?"],
+    ),
+    "workers left out": (f"{HEAD}workers:\n", ["3:1: the key 'workers' has no value"]),
+    "an empty map of workers": (f"{HEAD}workers: {{}}\n", ["3:10: expected at least one worker"]),
+    "a list of workers": (f"{HEAD}workers: [a]\n", ["3:10: expected a map, not a list"]),
+    "an unknown section": (f"{PAIR}zoo: 1\n", [f"6:1: unknown key 'zoo'; there are {SECTIONS}"]),
+    "facets": (f"{PAIR}facets: false\n", [f"6:1: unknown key 'facets'; there are {SECTIONS}"]),
+    "refused": (f"{PAIR}refused: []\n", [f"6:1: unknown key 'refused'; there are {SECTIONS}"]),
+    "channels": (f"{PAIR}channels: []\n", [f"6:1: unknown key 'channels'; there are {SECTIONS}"]),
+    "a bad duration": (
+        f"{PAIR}within: soon\n",
+        ["6:9: 'soon' is no duration; write a number and ms, s or m, as in 5s"],
+    ),
+    # Workers, kinds, defaults
+    "a worker as text": (f"{HEAD}workers: {{a: probe}}\n", ["3:14: expected a map, not the text 'probe'"]),
+    "a worker left out": (f"{HEAD}workers:\n  a:\n", ["4:3: expected a map, not nothing"]),
+    "a worker without a name": (f"{PAIR}  '': {{}}\n", [f"6:3: '' {NO_NAME}"]),
+    "a worker's bad name": (f"{PAIR}  fe.0: {{}}\n", [f"6:3: 'fe.0' {NO_NAME}"]),
+    "a kind's bad name": (f"{PAIR}kinds: {{a b: {{}}}}\n", [f"6:9: 'a b' {NO_NAME}"]),
+    "an unknown setting": (
+        worker('programm: "m:f", protocol: stream'),
+        ["4:7: unknown key 'programm'; did you mean 'program'?"],
+    ),
+    "confinement": (
+        f"{PAIR}defaults: {{confinement: strict}}\n",
+        [f"6:12: unknown key 'confinement'; there are {SETTINGS}"],
+    ),
+    "replicas": (settings("replicas: 3"), [f"4:41: unknown key 'replicas'; there are {SETTINGS}, kind"]),
+    "limits": (settings("limits: {}"), [f"4:41: unknown key 'limits'; there are {SETTINGS}, kind"]),
+    "command": (settings("command: [ls]"), [f"4:41: unknown key 'command'; there are {SETTINGS}, kind"]),
+    "inherit": (settings("inherit: []"), [f"4:41: unknown key 'inherit'; there are {SETTINGS}, kind"]),
+    "grants": (settings("grants: messages"), [f"4:41: unknown key 'grants'; there are {SETTINGS}, kind"]),
+    "a kind of a kind": (
+        f"{PAIR}kinds: {{k: {{kind: l}}}}\n",
+        [f"6:13: unknown key 'kind'; there are {SETTINGS}"],
+    ),
+    "an unknown protocol": (
+        worker('program: "m:f", protocol: steam'),
+        ["4:33: unknown protocol 'steam'; did you mean 'stream'?"],
+    ),
+    "no protocol at all": (
+        worker('program: "m:f", protocol: tcp'),
+        ["4:33: unknown protocol 'tcp'; there are stream, datagram, socketpair, acknowledged"],
+    ),
+    "a number as protocol": (
+        worker('program: "m:f", protocol: 5'),
+        ["4:33: 5 is no protocol; write a name, as in stream"],
+    ),
+    "a list as protocol": (
+        worker('program: "m:f", protocol: [stream]'),
+        ["4:33: a list is no protocol; write a name, as in stream"],
+    ),
+    "protocol left out": (worker('program: "m:f", protocol: '), ["4:23: the key 'protocol' has no value"]),
+    "protocol not said": (
+        worker('program: "m:f"'),
+        ["4:6: a has no protocol: say it here, in its kind or under defaults"],
+    ),
+    "program not said": (
+        worker("protocol: stream"),
+        ["4:6: a has no program: say it here, in its kind or under defaults"],
+    ),
+    "a program without a function": (
+        worker("program: probe, protocol: stream"),
+        ["4:16: 'probe' is no program; write package.module:function"],
+    ),
+    "a number as program": (
+        worker("program: 1, protocol: stream"),
+        ["4:16: 1 is no program; write package.module:function"],
+    ),
+    "an unknown service_port": (
+        settings("service_port: export"),
+        ["4:55: unknown service_port 'export'; did you mean 'exported'?"],
+    ),
+    "a list as args": (settings("args: [1]"), ["4:47: expected a map, not a list"]),
+    "binary as args": (
+        settings("args: {x: [1, !!binary aGk=]}"),
+        ["4:55: no binary data here: arguments travel as JSON"],
+    ),
+    "a number in env": (settings("env: {X: 1}"), ["4:50: expected text, not 1"]),
+    "a list as env": (settings("env: [X]"), ["4:46: expected a map, not a list"]),
+    "a bad name in env": (
+        settings("env: {A=B: x}"),
+        ["4:47: 'A=B' cannot be the name of an environment variable"],
+    ),
+    "a null in env": (
+        settings(r'env: {A: "\0"}'),
+        ["4:50: an environment variable cannot hold a null character"],
+    ),
+    "ready as text": (settings("ready: 5s"), ["4:48: expected a map, not the text '5s'"]),
+    "ready without within": (settings("ready: {}"), ["4:48: the key 'within' is missing"]),
+    "a duration without a unit": (
+        settings("ready: {within: 5}"),
+        ["4:57: 5 is no duration; write a number and ms, s or m, as in 5s"],
+    ),
+    "a duration of nothing": (settings("stop: {within: 0s}"), ["4:56: a duration of 0 would pass at once"]),
+    "an unknown kind": (
+        f"{PAIR}  c: {{kind: prob}}\nkinds: {{probe: {{}}}}\n",
+        ["6:13: unknown kind 'prob'; did you mean 'probe'?"],
+    ),
+    "a kind where there are none": (settings("kind: probe"), ["4:47: unknown kind 'probe'; there are none"]),
+    "a number as kind": (settings("kind: 1"), ["4:47: expected text, not 1"]),
+    # Routes
+    "routes as a map": (f"{PAIR}routes: {{grant: a, to: b}}\n", ["6:9: expected a list, not a map"]),
+    "a route as a list": (f"{PAIR}routes: [[a, b]]\n", ["6:10: expected a map, not a list"]),
+    "a route to nobody": (f"{PAIR}routes: [{{grant: a}}]\n", ["6:10: the key 'to' is missing"]),
+    "a route's key misspelt": (
+        f"{PAIR}routes: [{{grant: a, too: b}}]\n",
+        ["6:21: unknown key 'too'; did you mean 'to'?"],
+    ),
+    "pair": (
+        f"{PAIR}routes: [{{grant: a, to: b, pair: true}}]\n",
+        ["6:28: unknown key 'pair'; there are grant, to, as"],
+    ),
+    "routes of unknown workers": (
+        f"{PAIR}routes: [{{grant: x, to: y}}]\n",
+        ["6:18: unknown worker 'x'; there are a, b", "6:25: unknown worker 'y'; there are a, b"],
+    ),
+    "a grant of a number": (f"{PAIR}routes: [{{grant: 1, to: b}}]\n", ["6:18: expected text, not 1"]),
+    "a grant of what is not exported": (
+        f"{PAIR}routes: [{{grant: b, to: a}}]\n",
+        ["6:18: b exports nothing: its service_port is none, not exported"],
+    ),
+    "a grant between protocols": (
+        f'{PAIR}  c: {{program: "m:f", protocol: datagram}}\nroutes: [{{grant: a, to: c}}]\n',
+        ["7:10: a speaks stream and c datagram: an address is of use in its own protocol alone"],
+    ),
+    "the same import twice": (
+        f"{PAIR}routes: [{{grant: a, to: b}}, {{grant: a, to: b}}]\n",
+        ["6:29: b imports 'a' already; choose another name with as"],
+    ),
+    "the same name twice": (
+        f"{PAIR}routes: [{{grant: a, to: b}}, {{grant: a, to: b, as: a}}]\n",
+        ["6:51: b imports 'a' already; choose another name with as"],
+    ),
+    "an import's bad name": (f"{PAIR}routes: [{{grant: a, to: b, as: 1st}}]\n", [f"6:32: '1st' {NO_NAME}"]),
+    "an import's name left out": (f"{PAIR}routes: [{{grant: a, to: b, as: }}]\n", ["6:28: the key 'as' has no value"]),
+    "an import that hides the worker's own": (
+        f"{PAIR}routes: [{{grant: a, to: b, as: address}}]\n",
+        ["6:32: 'address' is what every worker calls something of its own; choose another name with as"],
+    ),
+    # The scenario
+    "scenario as a map": (f"{PAIR}scenario: {{kill: a}}\n", ["6:11: expected a list, not a map"]),
+    "scenario left out": (f"{PAIR}scenario:\n", ["6:1: the key 'scenario' has no value"]),
+    "a step as text": (step("kill"), [f"7:3: {A_STEP}"]),
+    "an empty step": (step("{}"), [f"7:3: {A_STEP}"]),
+    "a step without do": (step("{at: a}"), ["7:3: the key 'do' is missing"]),
+    "a step without at": (step("{do: socketpair}"), ["7:3: the key 'at' is missing"]),
+    "an unknown step": (step("{at: a, do: conect}"), ["7:15: unknown step 'conect'; did you mean 'connect'?"]),
+    "kill as do": (step("{at: a, do: kill}"), [f"7:15: unknown step 'kill'; there are {STEPS}"]),
+    "a number as do": (step("{at: a, do: 1}"), ["7:15: expected a step's name, not 1"]),
+    "kill misspelt": (step("{kil: a}"), ["7:4: unknown step 'kil'; did you mean 'kill'?"]),
+    "wait": (step("{wait: 1s, within: 2s}"), ["7:4: unknown step 'wait'; there are at, kill, expect"]),
+    "barrier": (step("{barrier: x}"), ["7:4: unknown step 'barrier'; there are at, kill, expect"]),
+    "pause": (step("{pause: a}"), ["7:4: unknown step 'pause'; there are at, kill, expect"]),
+    "resume": (step("{resume: a}"), ["7:4: unknown step 'resume'; there are at, kill, expect"]),
+    "a step's unknown key": (
+        step("{at: a, do: socketpair, named: x}"),
+        ["7:27: unknown key 'named'; there are when, at, do, within, expect, as"],
+    ),
+    "another step's key": (
+        step("{at: a, do: accept, socket: x}"),
+        ["7:23: unknown key 'socket'; there are when, at, do, within, expect, bound, as"],
+    ),
+    "a step at nobody": (step("{at: c, do: socketpair}"), ["7:8: unknown worker 'c'; there are a, b"]),
+    "a step's bad deadline": (
+        step("{at: a, do: socketpair, within: -1s}"),
+        ["7:35: '-1s' is no duration; write a number and ms, s or m, as in 5s"],
+    ),
+    "kill nobody": (step("{kill: c}"), ["7:10: unknown worker 'c'; there are a, b"]),
+    "kill a list": (step("{kill: [a]}"), ["7:10: expected text, not a list"]),
+    "kill twice": (step("{kill: a}\n- {kill: a}"), ["8:10: a was killed in line 7"]),
+    "a step at the killed": (step("{kill: a}\n- {at: a, do: socketpair}"), ["8:8: a was killed in line 7"]),
+    "kill with an expectation": (
+        step("{kill: a, expect: {exit: {a: SIGKILL}}}"),
+        ["7:13: unknown key 'expect'; there are when, kill, within"],
+    ),
+    "expect as text": (step("{expect: fine}"), ["7:12: expected a map, not the text 'fine'"]),
+    "exit misspelt": (step("{expect: {exits: {a: 1}}}"), ["7:13: unknown key 'exits'; did you mean 'exit'?"]),
+    "an unknown worker's exit": (step("{expect: {exit: {c: 1}}}"), ["7:20: unknown worker 'c'; there are a, b"]),
+    "an unknown signal": (
+        step("{expect: {exit: {a: SIGKIL}}}"),
+        ["7:23: unknown signal 'SIGKIL'; did you mean 'SIGKILL'?"],
+    ),
+    "an exit status out of range": (
+        step("{expect: {exit: {a: 256}}}"),
+        ["7:23: 256 is no exit status; write 0..255 or a signal, as in SIGKILL"],
+    ),
+    "true as exit status": (
+        step("{expect: {exit: {a: true}}}"),
+        ["7:23: true is no exit status; write 0..255 or a signal, as in SIGKILL"],
+    ),
+    "an unknown errno": (
+        step("{at: a, do: accept, expect: {error: EIOO}}"),
+        ["7:39: unknown errno 'EIOO'; did you mean 'EIO'?"],
+    ),
+    "an errno of which nothing is near": (
+        step("{at: a, do: accept, expect: {error: refused}}"),
+        ["7:39: unknown errno 'refused'"],
+    ),
+    "a number as errno": (
+        step("{at: a, do: accept, expect: {error: 5}}"),
+        ["7:39: 5 is no errno; write a name, as in E2BIG"],
+    ),
+    "errno left out": (step("{at: a, do: accept, expect: {error: }}"), ["7:32: the key 'error' has no value"]),
+    "an error and something else": (
+        step_on_c("{at: a, do: recvmsg, socket: c, expect: {error: EIO, data: x}}"),
+        ["8:43: an error, and nothing else: a step that fails has no other result"],
+    ),
+    "an expectation of another step": (
+        step("{at: a, do: accept, expect: {data: x}}"),
+        ["7:32: unknown key 'data'; there is error"],
+    ),
+    "a name before it is given": (
+        step("{at: a, do: close, descriptor: c}\n- {at: a, do: accept, as: c}"),
+        ["7:34: a holds no 'c' here; there are bound_socket, address, INVALID"],
+    ),
+    "a name of another worker": (
+        step_on_c("{at: b, do: close, descriptor: c}"),
+        ["8:34: b holds no 'c' here; there is INVALID"],
+    ),
+    "a name of a step that fails": (
+        step("{at: a, do: accept, as: c, expect: {error: EIO}}\n- {at: a, do: close, descriptor: c}"),
+        ["8:34: a holds no 'c' here; there are bound_socket, address, INVALID"],
+    ),
+    "a descriptor's name misspelt": (
+        step_on_c("{at: a, do: sendmsg, socket: c, descriptors: [INVALID, addres]}"),
+        ["8:58: a holds no 'addres' here; did you mean 'address'?"],
+    ),
+    "one descriptor for a list": (
+        step_on_c("{at: a, do: sendmsg, socket: c, descriptors: address}"),
+        ["8:48: expected a list, not the text 'address'"],
+    ),
+    "accept without a service port": (
+        step("{at: b, do: accept}"),
+        ["7:3: b has no service port: give it one, or say which BoundSocket"],
+    ),
+    "a bound that is not there": (
+        step("{at: b, do: accept, bound: bound_socket}"),
+        ["7:30: b has no service port: give it one, or say which BoundSocket"],
+    ),
+    "too many names": (step("{at: a, do: accept, as: [c, d]}"), ["7:27: 2 names for at most 1 descriptor"]),
+    "nine names": (
+        step_on_c("{at: a, do: recvmsg, socket: c, as: [d, e, f, g, h, i, j, k, l]}"),
+        ["8:39: 9 names for at most 8 descriptors"],
+    ),
+    "a name twice": (step("{at: a, do: socketpair, as: [c, c]}"), ["7:35: the name 'c' twice"]),
+    "a number as a name": (step("{at: a, do: socketpair, as: [c, 1]}"), [f"7:35: 1 {NO_NAME}"]),
+    "a name that is taken": (
+        step("{at: a, do: accept, as: INVALID}"),
+        ["7:27: 'INVALID' is what every worker calls something of its own; choose another name"],
+    ),
+    "a name for what gives nothing": (
+        step_on_c("{at: a, do: close, descriptor: c, as: d}"),
+        ["8:37: unknown key 'as'; there are when, at, do, within, expect, descriptor"],
+    ),
+    "a number as data": (
+        step_on_c("{at: a, do: sendmsg, socket: c, data: 5}"),
+        ["8:41: data is text, !!binary or {size: N}"],
+    ),
+    "data of an unknown form": (
+        step_on_c("{at: a, do: sendmsg, socket: c, data: {sizes: 5}}"),
+        ["8:41: data is text, !!binary or {size: N}"],
+    ),
+    "data of a negative size": (
+        step_on_c("{at: a, do: sendmsg, socket: c, data: {size: -1}}"),
+        ["8:41: a size of -1, outside 0..16777216"],
+    ),
+    "bad binary": (step_on_c("{at: a, do: sendmsg, socket: c, data: !!binary a}"), ["8:41: 'a' is no !!binary"]),
+    "too much data": (
+        step_on_c(f"{{at: a, do: sendmsg, socket: c, data: {'x' * 65537}}}"),
+        ["8:41: 65537 bytes of data; write at most 65536, or {size: N} to generate them"],
+    ),
+    "yes for true": (
+        step_on_c("{at: a, do: sendmsg, socket: c, nonblock: yes}"),
+        ["8:45: expected true or false, not the text 'yes'"],
+    ),
+    "a size with a unit": (
+        step("{at: a, do: mem_obj_create, size: 64KiB}"),
+        ["7:37: expected a whole number, not the text '64KiB'"],
+    ),
+    "half a byte": (step("{at: a, do: mem_obj_create, size: 1.5}"), ["7:37: expected a whole number, not 1.5"]),
+    "true as a size": (step("{at: a, do: mem_obj_create, size: true}"), ["7:37: expected a whole number, not true"]),
+    "kinds of descriptors": (
+        step_on_c("{at: a, do: recvmsg, socket: c, expect: {descriptors: [SocketAdress, ConnectedSocket]}}"),
+        [
+            "8:58: unknown kind of descriptor 'SocketAdress'; did you mean 'SocketAddress'?",
+            "8:72: unknown kind of descriptor 'ConnectedSocket'; there are SocketAddress, DataOnlySocket, SharedMemory,"
+            " HostFile, INVALID",
+        ],
+    ),
+    # Variables, the matrix, when
+    "vars as a list": (f"{PAIR}vars: [x]\n", ["6:7: expected a map, not a list"]),
+    "a variable that is a map": (
+        f"{PAIR}vars: {{x: {{y: 1}}}}\nwithin: '{{{{x}}}}'\n",
+        ["6:11: expected text, a number, true or false, not a map"],
+    ),
+    "a variable left out": (f"{PAIR}vars:\n  x:\n", ["7:3: expected text, a number, true or false, not nothing"]),
+    "a variable's bad name": (f"{PAIR}vars: {{a b: 1}}\n", [f"6:8: 'a b' {NO_NAME}"]),
+    "matrix as a list": (f"{PAIR}matrix: [x]\n", ["6:9: expected a map, not a list"]),
+    "an axis of one value": (
+        f"{PAIR}matrix: {{x: 5s}}\nwithin: '{{{{x}}}}'\n",
+        ["6:13: expected a list, not the text '5s'"],
+    ),
+    "an axis of maps": (
+        f"{PAIR}matrix: {{x: [1, {{y: 2}}]}}\nscenario: [{{kill: a, when: {{x: 1}}}}]\n",
+        ["6:17: expected text, a number, true or false, not a map"],
+    ),
+    "an empty axis": (f"{PAIR}matrix: {{x: []}}\n", ["6:13: an axis without values leaves no cell"]),
+    "an axis with the same value twice": (f"{PAIR}matrix: {{x: [1, 2, 1]}}\n", ["6:20: 1 twice on the axis 'x'"]),
+    "an axis with values that look the same": (
+        f"{PAIR}matrix: {{x: [true, 'true']}}\n",
+        ["6:20: true twice on the axis 'x'"],
+    ),
+    "an axis named like a variable": (
+        f"{PAIR}vars: {{x: 1}}\nmatrix: {{x: [1]}}\n",
+        ["7:10: 'x' is a variable already"],
+    ),
+    "a matrix beyond measure": (
+        f"{PAIR}matrix:\n" + "".join(f"  x{axis}: [{', '.join(map(str, range(10)))}]\n" for axis in range(5)),
+        ["7:3: a matrix of more than 10000 cells"],
+    ),
+    "a variable of one below": (
+        f"{PAIR}vars: {{x: '{{{{y}}}}', y: 1}}\n",
+        ["6:11: 'y' has no value yet; a variable may use those above it"],
+    ),
+    "a variable of an axis": (
+        f"{PAIR}vars: {{x: '{{{{y}}}}'}}\nmatrix: {{y: [1]}}\n",
+        ["6:11: 'y' is an axis; only what comes after vars and matrix may use it"],
+    ),
+    "an unknown variable": (
+        f"{PAIR}vars: {{patience: 1s}}\nwithin: '{{{{patient}}}}'\n",
+        ["7:9: unknown variable 'patient'; did you mean 'patience'?"],
+    ),
+    "an unknown variable in a route": (
+        f"{PAIR}routes: [{{grant: '{{{{who}}}}', to: b}}]\n",
+        ["6:18: unknown variable 'who'; there are none"],
+    ),
+    "what only follows from an unknown variable": (
+        f"{PAIR}vars: {{x: '{{{{y}}}}'}}\nwithin: '{{{{x}}}}'\n",
+        ["6:11: unknown variable 'y'; there are none"],
+    ),
+    "an environment variable that is not set": (
+        f"{PAIR}within: ${{IMCLAB_TEST_UNSET}}\n",
+        ["6:9: 'IMCLAB_TEST_UNSET' is not in the environment; write ${IMCLAB_TEST_UNSET:-default}"],
+    ),
+    "an unknown axis in when": (
+        f"{PAIR}matrix: {{protocol: [stream]}}\nscenario: [{{kill: a, when: {{protocl: stream}}}}]\n",
+        ["7:29: unknown variable or axis 'protocl'; did you mean 'protocol'?"],
+    ),
+    "an unknown value in when": (
+        f"{PAIR}matrix: {{protocol: [stream]}}\nscenario: [{{kill: a, when: {{protocol: [stream, steam]}}}}]\n",
+        ["7:48: steam is not on the axis 'protocol'; did you mean 'stream'?"],
+    ),
+    "when as text": (
+        f"{PAIR}scenario: [{{kill: a, when: stream}}]\n",
+        ["6:28: expected a map, not the text 'stream'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_told_once_at_its_place_with_what_would_be_right(case: str, write: Write) -> None:
+    text, expected = MISTAKES[case]
+    assert mistakes_in(write(text)) == expected
+
+
+def test_the_pair_that_the_mistakes_are_made_in_has_none_of_its_own(write: Write) -> None:
+    assert mistakes_in(write(step_on_c("{kill: a}"))) == []
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_and_in_order(write: Write) -> None:
+    text = """\
+schema: 2
+name: 1st
+workrs: {}
+defaults: {protocol: steam}
+kinds:
+  probe: {programm: "m:f"}
+workers:
+  a: {kind: probe, service_port: exported}
+  b: {kind: prob}
+  c.0: {kind: probe}
+routes:
+  - {grant: x, to: a}
+  - {grant: a, too: y}
+  - {grant: c.0, to: a}
+scenario:
+  - {at: z, do: conect}
+  - {at: z, do: accept}
+  - {kill: c.0, after: 1s}
+  - {expect: {exit: {b: SIGKIL}}}
+  - {at: a, do: close, descriptor: "{{unknown}}"}
+within: 5
+within: 6s
+"""
+    assert mistakes_in(write(text)) == [
+        "1:9: expected schema 1, not 2",
+        f"2:7: '1st' {NO_NAME}",
+        "3:1: unknown key 'workrs'; did you mean 'workers'?",
+        "4:22: unknown protocol 'steam'; did you mean 'stream'?",
+        "6:11: unknown key 'programm'; did you mean 'program'?",
+        "9:13: unknown kind 'prob'; did you mean 'probe'?",
+        f"10:3: 'c.0' {NO_NAME}",
+        "12:13: unknown worker 'x'; there are a, b",
+        "13:16: unknown key 'too'; did you mean 'to'?",
+        "16:10: unknown worker 'z'; there are a, b",
+        "16:17: unknown step 'conect'; did you mean 'connect'?",
+        "17:10: unknown worker 'z'; there are a, b",
+        "18:17: unknown key 'after'; there are when, kill, within",
+        "19:25: unknown signal 'SIGKIL'; did you mean 'SIGKILL'?",
+        "20:36: unknown variable 'unknown'; there are none",
+        "21:9: 5 is no duration; write a number and ms, s or m, as in 5s",
+        "22:1: duplicate key 'within'; it stands in line 21 already",
+    ]
+
+
+def test_a_mistake_that_several_cells_make_is_told_once(write: Write) -> None:
+    text = f"""{PAIR}matrix: {{x: [1, 2, 3]}}
+scenario:
+  - {{at: a, do: accept, as: only_then, when: {{x: 1}}}}
+  - {{at: a, do: close, descriptor: elsewhere}}
+  - {{at: a, do: close, descriptor: only_then}}
+"""
+    told = mistakes_in(write(text))
+    assert [mistake.partition(";")[0] for mistake in told] == [
+        "9:36: a holds no 'elsewhere' here",
+        "10:36: a holds no 'only_then' here",
+    ]
+
+
+def test_mistakes_that_different_cells_make_are_all_told(write: Write) -> None:
+    text = (
+        f'{HEAD}matrix: {{p: [steam, stream, datagran]}}\nworkers: {{a: {{program: "m:f", protocol: "{{{{p}}}}"}}}}\n'
+    )
+    assert mistakes_in(write(text)) == [
+        "4:41: unknown protocol 'datagran'; did you mean 'datagram'?",
+        "4:41: unknown protocol 'steam'; did you mean 'stream'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"greting": "hi"}, "1:1: no variable or axis 'greting'; did you mean 'greeting'?"),
+        ({"x": 1}, "1:1: no variable or axis 'x'; there are greeting, protocol"),
+        ({"protocol": "steam"}, "7:20: steam is not on the axis 'protocol'; did you mean 'stream'?"),
+        ({"greeting": ["hi"]}, "1:1: 'greeting' can be text, a number, true or false, not a list"),
+        ({"greeting": None}, "1:1: 'greeting' can be text, a number, true or false, not nothing"),
+    ],
+)
+def test_what_is_chosen_has_to_be_there(write: Write, chosen: dict[str, object], expected: str) -> None:
+    file = write(f"{PAIR}vars: {{greeting: hello}}\nmatrix: {{protocol: [stream, datagram]}}\n")
+    assert mistakes_in(file, chosen) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"name: \xff\n", "it is not UTF-8"), (b"\xff\xfes\x00c\x00", "it is not UTF-8")],
+    ids=["a stray byte", "UTF-16"],
+)
+def test_a_file_that_is_not_utf_8_is_told(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "t.imclab.yaml"
+    file.write_bytes(content)
+    assert mistakes_in(file) == [f"1:1: cannot read the file: {reason}"]
+
+
+def test_a_file_that_is_missing_or_a_folder_is_told(tmp_path: Path) -> None:
+    assert mistakes_in(tmp_path / "nowhere") == ["1:1: cannot read the file: No such file or directory"]
+    assert mistakes_in(tmp_path) == ["1:1: cannot read the file: Is a directory"]
