@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from os.path import commonprefix
 from typing import Any, Final
 
 from harness.topology.model import ERRNO_NAMES, ExpectMessage, ExpectResult, ExpectSent
@@ -70,7 +71,7 @@ def _require_digest(data: object) -> None:
 
 def _sent(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:
     if isinstance(expected, ExpectSent) and expected.sent is not None and expected.sent != result.get("sent"):
-        return f"expected sent {expected.sent}, got {result.get('sent')}"
+        return f"expected sent {expected.sent}, got {result.get('sent', 'none')}"
     return None
 
 
@@ -89,7 +90,8 @@ def _data(expected: ExpectMessage, result: Mapping[str, Any]) -> str | None:
         raise ValueError("a result without data")
     if data["size"] == len(wanted) and data["sha256"] == hashlib.sha256(wanted).hexdigest():
         return None
-    return f"expected data {_shown(wanted)}, got {_shown(_head(data['head']), data['size'])}"
+    head = _head(data["head"])
+    return f"expected data {_shown(wanted)}, got {_shown(head, data['size'])}{_where(wanted, head)}"
 
 
 def _head(head: str) -> bytes:
@@ -100,6 +102,14 @@ def _shown(data: bytes, size: int | None = None) -> str:
     size = len(data) if size is None else size
     text = repr(data[:SHOWN_BYTES].decode("utf-8", "backslashreplace"))
     return f"{text}… ({size} bytes)" if size > SHOWN_BYTES else f"{text} ({size} bytes)"
+
+
+def _where(wanted: bytes, head: bytes) -> str:
+    """Return where data differs, where what is shown of it does not tell."""
+    shared = len(commonprefix([wanted, head]))
+    if shared < SHOWN_BYTES:
+        return ""
+    return f": they differ from byte {shared} on" if shared < len(head) else f": they are the same up to byte {shared}"
 
 
 def _descriptors(expected: ExpectMessage, result: Mapping[str, Any]) -> str | None:
@@ -123,4 +133,4 @@ def kind_of(described: object) -> str:
 def _flags(expected: ExpectMessage, result: Mapping[str, Any]) -> str | None:
     if expected.flags is None or expected.flags == result.get("flags"):
         return None
-    return f"expected flags {expected.flags}, got {result.get('flags')}"
+    return f"expected flags {expected.flags}, got {result.get('flags', 'none')}"

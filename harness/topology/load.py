@@ -29,6 +29,8 @@ TAG: Final = "tag:yaml.org,2002:"
 SCALARS: Final = frozenset({"null", "bool", "int", "float", "str", "binary"})
 # What YAML 1.1 made of a date, of = and of <<; in YAML 1.2 they are text.
 TEXT_IN_1_2: Final = frozenset({"timestamp", "value", "merge"})
+# What the YAML library raises for a scalar that is not what its tag says, such as `!!int ""`.
+UNREADABLE: Final = (YAMLError, ValueError, LookupError)
 LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -78,7 +80,7 @@ def scalar(text: str) -> Any:
     try:
         value = YAML(typ="safe", pure=True).load(text)
         _require_sound(value)
-    except (YAMLError, ValueError):
+    except UNREADABLE:
         return text
     return value if isinstance(value, (str, int, float)) else text
 
@@ -198,7 +200,7 @@ class _Reader:
             raise ValueError(_unknown_tag(node))
         try:
             value = self._yaml.constructor.construct_object(node, deep=True)
-        except (YAMLError, ValueError):
+        except UNREADABLE:
             raise ValueError(f"{node.value!r} is no !!{tag}") from None
         _require_sound(value)
         return value
