@@ -1,10 +1,10 @@
 """Small topologies to be right or wrong with, and what is said of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import TopologyError
+from harness.errors import Problem, TopologyError
 from harness.plan import Plan, plans_of
 
 PROTOCOLS: Final = ("stream", "datagram", "socketpair", "acknowledged")
@@ -33,14 +33,19 @@ def written(folder: Path, text: str, name: str = "t.imclab.yaml") -> Path:
     return file
 
 
+def plans_or_problems(file: Path, chosen: Mapping[str, Any] | None = None) -> tuple[list[Plan], Sequence[Problem]]:
+    """Return the plans of `file`, or all that is wrong with it."""
+    try:
+        return plans_of(file, chosen), ()
+    except TopologyError as error:
+        return [], error.problems
+
+
 def mistakes_in(file: Path, chosen: Mapping[str, Any] | None = None) -> list[str]:
     """Return what is wrong with `file`, each mistake as "line:column: text"."""
-    try:
-        plans_of(file, chosen)
-    except TopologyError as error:
-        assert {problem.file for problem in error.problems} == {str(file)}
-        return [f"{problem.line}:{problem.column}: {problem.text}" for problem in error.problems]
-    return []
+    _, problems = plans_or_problems(file, chosen)
+    assert {problem.file for problem in problems} <= {str(file)}
+    return [f"{problem.line}:{problem.column}: {problem.text}" for problem in problems]
 
 
 def only(plans: list[Plan]) -> Plan:

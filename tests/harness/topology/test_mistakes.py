@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from harness.topology.model import DESCRIPTOR_KINDS
 from tests.harness.topologies import HEAD, PAIR, mistakes_in
 
 Write = Callable[..., Path]
@@ -55,7 +56,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "an alias in itself": (f"{PAIR}vars: &v {{x: *v}}\n", ["6:7: an alias that contains itself"]),
     "an alias bomb": (f"x0: &x0 [{'1, ' * 10}]\n{BOMB}{PAIR}", ["1:37: more than 100000 values"]),
     "too deep": (settings(f"args: {{x: {'[' * 99}{']' * 99}}}"), ["4:148: nested deeper than 100 levels"]),
-    "much too deep": ("[" * 50_000, ["1:1: nested deeper than 100 levels"]),
+    "much too deep": ("[" * 500, ["1:1: nested deeper than 100 levels"]),
     "a number as a key": (f"{PAIR}1: x\n", ["6:1: a key must be text, not 1"]),
     "true as a key": (settings("args: {true: x}"), ["4:48: a key must be text, not true"]),
     "nothing as a key": (f"{PAIR}~: x\n", ["6:1: a key must be text, not nothing"]),
@@ -394,8 +395,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         step_on_c("{at: a, do: recvmsg, socket: c, expect: {descriptors: [SocketAdress, ConnectedSocket]}}"),
         [
             "8:58: unknown kind of descriptor 'SocketAdress'; did you mean 'SocketAddress'?",
-            "8:72: unknown kind of descriptor 'ConnectedSocket'; there are SocketAddress, DataOnlySocket, SharedMemory,"
-            " HostFile, INVALID",
+            f"8:72: unknown kind of descriptor 'ConnectedSocket'; there are {', '.join(DESCRIPTOR_KINDS)}",
         ],
     ),
     # Variables, the matrix, when
