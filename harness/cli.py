@@ -10,18 +10,21 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, cast
 
-import click
 import typer
 
-from harness.errors import MissingLayerError, Problem, TopologyError
+from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
 from harness.outcome import Status, worst
 from harness.plan import Plan, plans_of
 from harness.report.text import account, failure, summary
 from harness.supervisor import run_plan
 from harness.topology import SUFFIX
 from harness.topology.load import LONE_SURROGATE, scalar
+
+# typer's own word for a command line that it does not understand. Some versions bring their own click along and raise
+# its exceptions, so the installed click's would be the wrong ones; what typer exports is derived from the right one.
+NotUnderstood: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -69,9 +72,9 @@ def chosen(protocol: str | None, assignments: Iterable[str] | None) -> dict[str,
     for assignment in assignments or ():
         name, equals, text = assignment.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"--set {assignment}: write NAME=VALUE")
+            raise UsageError(f"--set {assignment}: write NAME=VALUE")
         if LONE_SURROGATE.search(assignment):
-            raise click.UsageError("--set: write it in UTF-8")
+            raise UsageError("--set: write it in UTF-8")
         values[name] = scalar(text)
     return values
 
@@ -96,7 +99,7 @@ def found(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
         if not inside:
-            raise click.UsageError(f"{path}: no *{SUFFIX} in this folder")
+            raise UsageError(f"{path}: no *{SUFFIX} in this folder")
         files += inside
     return files
 
@@ -112,17 +115,22 @@ def main() -> None:
 def status_of_command() -> int:
     """Run the command and return its exit status."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="imclab")
     except TopologyError as error:
         typer.echo(str(error), err=True)
         return Status.REFUSED.exit_code
-    except click.ClickException as error:
-        error.show()
+    except UsageError as error:
+        typer.echo(f"imclab: {error}", err=True)
+        return Status.REFUSED.exit_code
+    except NotUnderstood as error:
+        # Without arguments there is no message: typer has shown its help.
+        if error.message:
+            typer.echo(f"imclab: {error.format_message()} Try imclab --help.", err=True)
         return Status.REFUSED.exit_code
     except MissingLayerError as error:
         typer.echo(f"imclab: {error}", err=True)
         return Status.UNSUPPORTED.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("imclab: interrupted; nothing is left running", err=True)
         return Status.INTERRUPTED.exit_code
     except Exception:  # noqa: BLE001 - what is nobody else's mistake is ours, and shows itself

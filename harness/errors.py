@@ -2,6 +2,7 @@
 
     HarnessError
     ├── TopologyError       the user's mistakes in a topology file, all of them, each with its place   (exit 64)
+    ├── UsageError          the user's mistake on the command line                                     (exit 64)
     └── MissingLayerError   the kernel lacks what was asked for                                        (exit 69)
 
 Anything else that is raised is a bug of ours, and shows its traceback (exit 70). What workers do wrong is no
@@ -38,6 +39,10 @@ class TopologyError(HarnessError):
 
     def __reduce__(self) -> tuple[type["TopologyError"], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)
+
+
+class UsageError(HarnessError):
+    """A command line that cannot be obeyed."""
 
 
 class MissingLayerError(HarnessError):

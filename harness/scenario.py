@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from os.path import commonprefix
 from typing import Any, Final
 
 from harness.topology.model import ERRNO_NAMES, ExpectMessage, ExpectResult, ExpectSent
@@ -95,7 +94,10 @@ def _data(expected: ExpectMessage, result: Mapping[str, Any]) -> str | None:
 
 
 def _head(head: str) -> bytes:
-    return base64.b64decode(head, validate=True)
+    try:
+        return base64.b64decode(head, validate=True)
+    except ValueError:
+        raise ValueError("a result whose data is no base64") from None
 
 
 def _shown(data: bytes, size: int | None = None) -> str:
@@ -106,7 +108,8 @@ def _shown(data: bytes, size: int | None = None) -> str:
 
 def _where(wanted: bytes, head: bytes) -> str:
     """Return where data differs, where what is shown of it does not tell."""
-    shared = len(commonprefix([wanted, head]))
+    pairs = enumerate(zip(wanted, head, strict=False))
+    shared = next((index for index, (ours, theirs) in pairs if ours != theirs), min(len(wanted), len(head)))
     if shared < SHOWN_BYTES:
         return ""
     return f": they differ from byte {shared} on" if shared < len(head) else f": they are the same up to byte {shared}"
