@@ -1,7 +1,6 @@
 """The account of a run: who was started with what, who connected to whom, what was passed, what was refused."""
 
 import base64
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from reprlib import Repr
@@ -50,7 +49,10 @@ def repeat(plan: Plan) -> str:
 def _setting(value: Scalar) -> str:
     """Return a value as the command line has it: text that would be read as something else is quoted, as in YAML."""
     text = as_text(value)
-    return json.dumps(value) if isinstance(value, str) and scalar(text) != value else text
+    if not isinstance(value, str) or (scalar(text) == value and isinstance(scalar(text), str)):
+        return text
+    escaped = printable(value.replace("\\", r"\\").replace('"', r"\""))
+    return f'"{escaped}"'
 
 
 def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
