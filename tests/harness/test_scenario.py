@@ -95,7 +95,7 @@ def test_a_result_differs_from_what_was_expected(expected: ExpectResult, result:
 )
 def test_what_is_no_result_is_a_value_error_whatever_was_expected(result: dict[str, Any]) -> None:
     for expected in (ExpectResult(), ExpectSent(), ExpectMessage(), ExpectResult(error="EIO")):
-        with pytest.raises(ValueError, match="result|base64"):
+        with pytest.raises(ValueError, match="a result"):
             difference(expected, result)
 
 
