@@ -21,6 +21,8 @@ from sandbox.transport import seqpacket_pair
 
 # After SIGKILL nothing but the kernel has to act.
 REAPED_SECONDS: Final = 10.0
+# Between the end of a worker's control channel and the news of its exit.
+EXIT_TOLD_SECONDS: Final = 0.5
 
 
 class Ended(Exception):
@@ -69,8 +71,7 @@ class Member:
         """
         self._identity = identity
         self._stdout, self._stderr = Capture(), Capture()
-        ours, theirs = seqpacket_pair()
-        self._channel = ControlChannel(Imc(self.plan.protocol), ConnectedSocket(ours), self)
+        ours, theirs = map(ConnectedSocket, seqpacket_pair())
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             whole = {
@@ -79,17 +80,22 @@ class Member:
                 2: self._stderr.writer,
                 SERVICE_PORT: nothing,
                 SERVICE_PORT_ADDRESS: nothing,
-                CONTROL_CHANNEL: theirs,
+                CONTROL_CHANNEL: theirs.fileno(),
                 **table,
             }
             self._process = await zygote.spawn(self._manifest(folder), whole)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             os.close(nothing)
-            os.close(theirs)
+            theirs.close()
             self._stdout.close_writer()
             self._stderr.close_writer()
         self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
         self._process.exited.add_done_callback(self._ended)
+        # Only now: whatever it says, there is a process to act upon.
+        self._channel = ControlChannel(Imc(self.plan.protocol), ours, self)
 
     def _manifest(self, folder: str) -> dict[str, Any]:
         """Return what `sandbox.zygote` tells the worker of itself."""
@@ -122,6 +128,11 @@ class Member:
         if self._answer is not None:
             fail(self._answer, Ended(reason))
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it announced itself."""
+        return self._ready.done() and self._ready.exception() is None
+
     async def wait_until_ready(self) -> None:
         """Wait for its announcement. Raises Ended, TimeoutError."""
         await asyncio.wait_for(asyncio.shield(self._ready), self.plan.ready_within)
@@ -138,10 +149,11 @@ class Member:
             raise Ended(self.offence or describe_exit(self.exit_status))
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            await self._channel.ask(step)
+            try:
+                await self._channel.ask(step)
+            except EndOfStream:
+                self.closed()
             return await self._answer
-        except EndOfStream:
-            raise Ended("closed its control channel") from None
         finally:
             self._answer = None
 
@@ -206,6 +218,10 @@ class Member:
         if self._answer is None or self._answer.done():
             raise Offence("a result that nobody asked for")
         settle(self._answer, result)
+
+    def closed(self) -> None:
+        """Whoever waits for it waits in vain; but if it ended, its exit is about to be told and says more."""
+        asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._give_up, "closed its control channel")
 
     def offended(self, text: str) -> None:
         """Name it, and end it: it cannot be trusted with anything any more."""
