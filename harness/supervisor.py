@@ -172,7 +172,6 @@ class Run:
         if member.exit_status is not None:
             text = f"{stage.worker} {describe_exit(member.exit_status)} before it was to be killed"
             raise Verdict(Status.FAILED, text, stage.place)
-        member.stopping = True
         member.kill("the scenario says so")
         try:
             await asyncio.wait_for(member.exited(), stage.within)

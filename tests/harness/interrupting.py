@@ -16,8 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import run_topology
-from harness.cli import main
+from harness import cli, run_topology
 from sandbox.protocols import PROTOCOLS
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -35,26 +34,24 @@ def isolate() -> None:
 
 
 def run_in_child(topology: str, protocol: str, command: bool) -> tuple[int, int]:
-    """Fork a supervisor; returns its pid and a pipe that says `<` when the run begins and `>` when it has ended."""
+    """Fork a supervisor; returns its pid and a pipe that brings a byte when it begins and ends when it does."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:
         os.close(writer)
         return pid, reader
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    os.write(writer, b"<")
-    status = 70
+    status = 1
     try:
         if command:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.argv[1:] = ["run", topology, "--protocol", protocol]
-            main()
-        else:
-            run_topology(topology, protocol=protocol)
-            status = 0
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else 1
+            cli.interrupts.listen()
+        os.write(writer, b"<")
+        run = cli.status_of_command if command else lambda: int(not run_topology(topology, protocol=protocol).passed)
+        status = run()
+    except KeyboardInterrupt:
+        status = 130
     finally:
-        os.write(writer, b">")
         os._exit(status)
 
 

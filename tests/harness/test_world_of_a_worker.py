@@ -222,30 +222,34 @@ def test_a_sibling_leaves_no_trace_of_its_environment_in_a_worker_s_memory(tmp_p
         import re
 
         def main(worker):
-            first, second = worker.args["needle"]
-            needle = (first + second).encode()
-            found = 0
-            with open("/proc/self/mem", "rb", 0) as memory:
+            needles = {name: "".join(parts).encode() for name, parts in worker.args.items()}
+            found = dict.fromkeys(needles, 0)
+            with open("/proc/self/mem", "rb") as memory:
                 for line in open("/proc/self/maps"):
-                    start, end, mode = re.match("([0-9a-f]+)-([0-9a-f]+) (.)", line).groups()
-                    if mode != "r":
-                        continue
-                    try:
+                    start, end, mode = re.match("([0-9a-f]+)-([0-9a-f]+) (..)", line).groups()
+                    if mode == "rw":
                         memory.seek(int(start, 16))
-                        found += memory.read(int(end, 16) - int(start, 16)).count(needle + b"!")
-                    except (OSError, ValueError, OverflowError):
-                        pass
+                        content = memory.read(int(end, 16) - int(start, 16))
+                        for name, needle in needles.items():
+                            found[name] += content.count(needle)
             worker.report("found", found)
     """
-    topology = """
-        defaults: {protocol: socketpair}
+    # In pieces, so that what is looked for stands in no memory but that of whoever was told it.
+    pieces = "{own: [swordfish, -0815, z], sibling: [swordfish, -4711, z]}"
+    siblings = "\n".join(
+        f'          s{index}: {{program: "idle:main", env: {{SECRET: "{"swordfish-4711z" * 200}"}}}}'
+        for index in range(8)
+    )
+    topology = f"""
+        defaults: {{protocol: socketpair}}
         workers:
-          first: {program: "idle:main", env: {SECRET: "swordfish-4711!"}}
-          snoop: {program: "snoop:main", args: {needle: [swordfish, "-4711"]}}
-          last: {program: "idle:main", env: {SECRET: "swordfish-4711!"}}
+{siblings}
+          snoop: {{program: "snoop:main", args: {pieces}, env: {{SECRET: "{"swordfish-0815z" * 200}"}}}}
     """
     outcome = run_topology(write(tmp_path, topology, snoop=program, idle="def main(worker): pass\n"))
-    assert outcome.workers["snoop"].reports == {"found": 0}
+    reports: Any = outcome.workers["snoop"].reports
+    assert reports["found"]["own"] >= 200
+    assert reports["found"]["sibling"] == 0
 
 
 def test_the_current_folder_tells_nothing(tmp_path: Path) -> None:
