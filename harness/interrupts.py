@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM, for a command that has to leave nothing behind.
 
 Outside a run they raise KeyboardInterrupt at once. During a run they cancel it, so that it is torn down in order. One
-that came at an awkward moment (libraries swallow a KeyboardInterrupt now and then) is remembered: no run begins after it.
+that came at an awkward moment (libraries swallow a KeyboardInterrupt now and then) is remembered: no run begins after
+it.
 """
 
 import asyncio

@@ -235,7 +235,7 @@ def test_a_sibling_leaves_no_trace_of_its_environment_in_a_worker_s_memory(tmp_p
             worker.report("found", found)
     """
     # In pieces, so that what is looked for stands in no memory but that of whoever was told it.
-    pieces = "{own: [swordfish, -0815, z], sibling: [swordfish, -4711, z]}"
+    pieces = '{own: [swordfish, "-0815", z], sibling: [swordfish, "-4711", z]}'
     siblings = "\n".join(
         f'          s{index}: {{program: "idle:main", env: {{SECRET: "{"swordfish-4711z" * 200}"}}}}'
         for index in range(8)
@@ -247,6 +247,7 @@ def test_a_sibling_leaves_no_trace_of_its_environment_in_a_worker_s_memory(tmp_p
           snoop: {{program: "snoop:main", args: {pieces}, env: {{SECRET: "{"swordfish-0815z" * 200}"}}}}
     """
     outcome = run_topology(write(tmp_path, topology, snoop=program, idle="def main(worker): pass\n"))
+    assert outcome.passed, (outcome.reason, outcome.workers["snoop"].stderr.text())
     reports: Any = outcome.workers["snoop"].reports
     assert reports["found"]["own"] >= 200
     assert reports["found"]["sibling"] == 0
