@@ -7,7 +7,6 @@ import pytest
 
 from harness.spawn import ROOT, Zygote, pid_of
 
-
 LATE = """
 import sys, time
 sys.path.insert(0, {root!r})
