@@ -236,7 +236,7 @@ def test_a_sibling_leaves_no_trace_of_its_environment_in_a_worker_s_memory(tmp_p
     """
     pieces = '{own: [swordfish, "-0815", z], sibling: [swordfish, "-4711", z]}'
     siblings = "\n".join(
-        f'          s{index}: {{program: "idle:main", env: {{SECRET: "{"swordfish-4711z" * 200}"}}}}'
+        f'          s{index}: {{program: "idle:main", env: {{SECRET: "{"swordfish-4711z" * 2000}"}}}}'
         for index in range(8)
     )
     topology = f"""
@@ -249,7 +249,7 @@ def test_a_sibling_leaves_no_trace_of_its_environment_in_a_worker_s_memory(tmp_p
     assert outcome.passed, (outcome.reason, outcome.workers["snoop"].stderr.text())
     reports: Any = outcome.workers["snoop"].reports
     assert reports["found"]["own"] >= 200
-    # What it looks for stands in its own memory, once or twice; a secret would 200 times.
+    # What it looks for stands in its own memory, once or twice; a secret would 2000 times.
     assert reports["found"]["sibling"] < 10
 
 
