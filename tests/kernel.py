@@ -91,7 +91,7 @@ class Background(Generic[T]):
             return False
         try:
             return waits_in(os.getpid(), thread, *(places or SOCKETS))
-        except FileNotFoundError:  # it ended meanwhile
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             return False
 
     def until_it_waits(self, *places: str) -> None:

@@ -1,5 +1,6 @@
 """Making connections over any protocol, in one process."""
 
+import errno
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ def fill(send: Callable[[], object]) -> int:
     while True:
         try:
             send()
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
             return sent
         sent += 1

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final, NamedTuple
 
-from sandbox.descriptors import Descriptor
+from sandbox.descriptors import Descriptor, SocketAddress
+from sandbox.protocols.tokens import abstract_name, token_of_address
 
 SO_PASSPIDFD: Final = 76  # asm-generic/socket.h
 PACKET_MAX: Final = 1 << 18
@@ -29,6 +30,18 @@ def send_raw(
 ) -> None:
     control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sock.sendmsg([data], control, flags, address)
+
+
+def send_connect_message(protocol: str, address: SocketAddress, data: bytes, fds: Sequence[int] = ()) -> None:
+    """Send something like a connect message, as whoever holds the address can. Over stream: connect, send and leave."""
+    if protocol not in ("stream", "datagram"):
+        with raw(address) as sock:
+            send_raw(sock, data, fds)
+        return
+    name = abstract_name(token_of_address(address))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if protocol == "datagram" else socket.SOCK_SEQPACKET) as sock:
+        sock.connect(name)
+        send_raw(sock, data, fds)
 
 
 class RawPacket(NamedTuple):

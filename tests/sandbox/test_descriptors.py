@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import gc
-import mmap
 import os
 import socket
 import tempfile
@@ -134,7 +133,7 @@ def test_borrowing_a_socket_leaves_it_open() -> None:
 
 def test_the_invalid_descriptor_is_minus_one() -> None:
     assert INVALID == -1
-    assert INVALID == type(INVALID)()
+    assert type(INVALID)() == INVALID
     assert INVALID != 0
     assert hash(INVALID) == hash(-1)
     assert {INVALID: "here"}[-1] == "here"  # type: ignore[index]
@@ -190,7 +189,7 @@ def test_both_maps_of_shared_memory_see_the_same_bytes() -> None:
 
 def test_a_map_outlives_its_descriptor() -> None:
     memory = Imc("socketpair").imc_mem_obj_create(65536)
-    mapped: mmap.mmap = memory.map()
+    mapped = memory.map()
     with memory, mapped:
         memory.close()
         mapped[0] = 1
