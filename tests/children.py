@@ -13,7 +13,7 @@ from typing import Final, NoReturn, ParamSpec
 
 import pytest
 
-from tests.kernel import open_files
+from tests.kernel import OpenDescriptors, open_files
 
 P = ParamSpec("P")
 
@@ -69,7 +69,8 @@ def in_child(test: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
-    """Leave this process, which must be a child, `count` descriptors to open."""
+    """Leave this process, which must be a child, `count` descriptors to open; none of them may be open at the end."""
+    before = OpenDescriptors()
     highest = max(open_files())
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 16, limits[1]))
@@ -87,3 +88,4 @@ def descriptors_left(count: int) -> Iterator[None]:
         for fd in hoard:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert before.new() == {}, "descriptors were leaked"

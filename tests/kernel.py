@@ -84,6 +84,10 @@ class Background(Generic[T]):
     def done(self) -> bool:
         return self._future.done()
 
+    def cpu_time(self) -> float:
+        """Return the seconds of processor time that the call has used."""
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident or 0))
+
     def waits(self, *places: str) -> bool:
         """Say whether the call sleeps in the kernel, on a socket or in one of `places`."""
         thread = self._thread.native_id

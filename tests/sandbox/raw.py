@@ -32,16 +32,18 @@ def send_raw(
     sock.sendmsg([data], control, flags, address)
 
 
-def send_connect_message(protocol: str, address: SocketAddress, data: bytes, fds: Sequence[int] = ()) -> None:
+def send_connect_message(
+    protocol: str, address: SocketAddress, data: bytes, fds: Sequence[int] = (), flags: int = 0
+) -> None:
     """Send something like a connect message, as whoever holds the address can. Over stream: connect, send and leave."""
     if protocol not in ("stream", "datagram"):
         with raw(address) as sock:
-            send_raw(sock, data, fds)
+            send_raw(sock, data, fds, flags=flags)
         return
     name = abstract_name(token_of_address(address))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if protocol == "datagram" else socket.SOCK_SEQPACKET) as sock:
         sock.connect(name)
-        send_raw(sock, data, fds)
+        send_raw(sock, data, fds, flags=flags)
 
 
 class RawPacket(NamedTuple):
