@@ -84,6 +84,11 @@ class Background(Generic[T]):
     def done(self) -> bool:
         return self._future.done()
 
+    def native_id(self) -> int:
+        """Return the kernel's number of the call's thread."""
+        until(lambda: self._thread.native_id is not None, "the thread has started")
+        return self._thread.native_id or 0
+
     def cpu_time(self) -> float:
         """Return the seconds of processor time that the call has used."""
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident or 0))
