@@ -88,4 +88,4 @@ def descriptors_left(count: int) -> Iterator[None]:
         for fd in hoard:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert before.new() == {}, "descriptors were leaked"
+    assert before.only(), f"leaked: {before.new()}"

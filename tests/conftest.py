@@ -35,4 +35,4 @@ def open_descriptors() -> Iterator[OpenDescriptors]:
     """Tell what is open that was not before; at the end of the test that must be nothing."""
     descriptors = OpenDescriptors()
     yield descriptors
-    assert descriptors.new() == {}, "descriptors were leaked"
+    assert descriptors.only(), f"leaked: {descriptors.new()}"

@@ -36,16 +36,15 @@ class OpenDescriptors:
         self._before = open_files()
 
     def new(self) -> dict[int, str]:
-        """Return what is open now and was not then; garbage does not count."""
-        return self._difference() and self._difference(after=gc.collect)
+        """Return what is open now and was not then."""
+        return {fd: target for fd, target in open_files().items() if self._before.get(fd) != target}
 
     def only(self, *expected: HasFileno) -> bool:
-        """Say whether exactly these were opened since."""
-        return self.new().keys() == {descriptor.fileno() for descriptor in expected}
-
-    def _difference(self, after: Callable[[], object] = lambda: None) -> dict[int, str]:
-        after()
-        return {fd: target for fd, target in open_files().items() if self._before.get(fd) != target}
+        """Say whether exactly these were opened since; garbage does not count."""
+        wanted = {descriptor.fileno() for descriptor in expected}
+        if self.new().keys() != wanted:
+            gc.collect()
+        return self.new().keys() == wanted
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

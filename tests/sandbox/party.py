@@ -107,6 +107,11 @@ class Party:
         socket.send_fds(self._orders, [json.dumps(["hold", {"name": name}]).encode()], [address.fileno()])
         self.answer()
 
+    def kill(self) -> None:
+        """Kill the party's process, and return once all that it had open is closed."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
     def until_it_waits(self) -> None:
         """Return once the party sleeps in the kernel, over its last order or waiting for the next."""
         until(lambda: waits_in(self.pid, self._thread, *SOCKETS), "the party sleeps")

@@ -246,10 +246,10 @@ def test_data_goes_both_ways_over_a_data_only_pair(imc: Imc) -> None:
             assert imc.imc_recvmsg(target) == (b"data", (), 0)
 
 
-def test_what_is_sent_was_borrowed(link: Link, one_of: OneOfEach, open_descriptors: OpenDescriptors) -> None:
-    before = open_descriptors.new()
+def test_what_is_sent_was_borrowed(link: Link, one_of: OneOfEach) -> None:
+    before = OpenDescriptors()
     link.imc.imc_sendmsg(link.client, b"", [one_of[kind] for kind in SENDABLE])
-    assert open_descriptors.new() == before
+    assert before.only()
     for descriptor in link.imc.imc_recvmsg(link.server).descriptors:
         descriptor.close()
 
@@ -638,12 +638,12 @@ def test_memory_that_cannot_be_had_is_enomem(imc: Imc, size: int) -> None:
 
 
 @in_child
-def test_memory_that_the_kernel_refuses_is_enomem(imc: Imc, open_descriptors: OpenDescriptors) -> None:
+def test_memory_that_the_kernel_refuses_is_enomem(imc: Imc) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-    before = open_descriptors.new()
+    before = OpenDescriptors()
     with refused(errno.ENOMEM):
         imc.imc_mem_obj_create(131072)
-    assert open_descriptors.new() == before
+    assert before.only()
 
 
 def test_memory_is_sealed_and_zeroed(imc: Imc) -> None:

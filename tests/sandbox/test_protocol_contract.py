@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -220,7 +219,7 @@ def test_a_server_that_was_killed_cannot_be_connected_to(imc: Imc, port: Port, p
         [address] = imc.imc_recvmsg(connection).descriptors
         assert isinstance(address, SocketAddress)
         with address:
-            os.kill(server.pid, signal.SIGKILL)
+            server.kill()
             with refused(errno.EIO, EndOfStream):
                 imc.imc_recvmsg(connection)
             with refused(errno.EIO):
@@ -230,7 +229,7 @@ def test_a_server_that_was_killed_cannot_be_connected_to(imc: Imc, port: Port, p
 def test_what_a_killed_client_had_sent_is_delivered_and_then_the_end(imc: Imc, port: Port, protocol: str) -> None:
     with in_a_process(protocol) as client, accept_from(client, imc, port) as server:
         client.ask("send", connection="connection", data="last words")
-        os.kill(client.pid, signal.SIGKILL)
+        client.kill()
         assert imc.imc_recvmsg(server).data == b"last words"
         with refused(errno.EIO, EndOfStream):
             imc.imc_recvmsg(server)
@@ -244,7 +243,7 @@ def test_accept_ends_when_the_last_holder_of_the_address_was_killed(imc: Imc, po
     with in_a_process(protocol) as holder:
         holder.give("address", address)
         address.close()
-        os.kill(holder.pid, signal.SIGKILL)
+        holder.kill()
         with refused(errno.EIO, EndOfStream):
             imc.imc_accept(bound)
 
