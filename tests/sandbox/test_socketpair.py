@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 
 import pytest
@@ -10,6 +11,7 @@ from sandbox.abi import CONNECT
 from sandbox.descriptors import BoundSocket, SocketAddress
 from sandbox.errors import EndOfStream, MalformedMessage
 from sandbox.imc import Imc
+from tests.children import in_child
 from tests.kernel import OpenDescriptors, open_files
 from tests.sandbox.connections import connect_and_accept
 from tests.sandbox.raw import fds_of, raw, received_raw, send_raw
@@ -93,6 +95,16 @@ def test_pending_connections_on_a_stream_pair_are_read_one_at_a_time() -> None:
             with client, imc.imc_accept(bound) as server:
                 imc.imc_sendmsg(client, b"hello")
                 assert imc.imc_recvmsg(server).data == b"hello"
+
+
+@pytest.mark.parametrize("protocol", ["socketpair", "acknowledged"], indirect=True)
+@in_child
+def test_a_dead_server_of_a_stream_pair_is_no_sigpipe(imc: Imc) -> None:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    left.close()
+    with SocketAddress(right.detach()) as address, refused(errno.EIO):
+        imc.imc_connect(address)
 
 
 def test_a_stray_byte_on_a_stream_pair_is_malformed_and_the_next_connection_good() -> None:
