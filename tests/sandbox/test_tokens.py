@@ -12,6 +12,7 @@ import pytest
 from sandbox.descriptors import SocketAddress
 from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS, AddressForm, choose_random_token, token_of_address
+from sandbox.protocols.tokens import bind_to_fresh_token
 from tests.kernel import OpenDescriptors
 from tests.sandbox.connections import Link, connect_and_accept, make_imc
 from tests.sandbox.raw import fds_of, raw
@@ -101,6 +102,20 @@ def test_when_every_choice_is_taken_it_is_eaddrinuse_after_a_bounded_number(
             imc.imc_makeboundsock()
         assert len(choices) == ATTEMPTS
         assert open_descriptors.only(bound, address)
+
+
+def test_another_error_than_a_taken_token_is_not_tried_again() -> None:
+    choices: list[str] = []
+
+    def choose() -> str:
+        choices.append(choose_random_token())
+        return choices[-1]
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound_already:
+        bound_already.bind("")
+        with pytest.raises(OSError, match="Invalid argument"):
+            bind_to_fresh_token(bound_already, choose)
+    assert len(choices) == 1
 
 
 @token_protocols
