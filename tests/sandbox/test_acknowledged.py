@@ -168,6 +168,15 @@ def taken(bound: BoundSocket) -> socket.socket:
     return socket.socket(fileno=fd)
 
 
+def test_a_server_that_takes_the_connection_and_closes_its_port_without_a_word_is_eio(imc: Imc, port: Port) -> None:
+    bound, address = port
+    connecting = Background(lambda: imc.imc_connect(address))
+    with taken(bound):
+        bound.close()
+        with refused(errno.EIO):
+            connecting.result()
+
+
 @pytest.mark.parametrize(
     ("answer", "kinds"),
     [(b"b", []), (b"aa", []), (b"a", ["file"]), (b"a" * 1000, ["pipe", "file"]), (b"b", ["seqpacket pair"])],
