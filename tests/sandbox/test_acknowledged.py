@@ -153,10 +153,13 @@ def test_a_client_whose_queue_is_full_does_not_hold_up_the_others(imc: Imc, port
         with theirs:
             fill(lambda: send_raw(theirs, b"x", flags=socket.MSG_DONTWAIT))
             send_raw(sock, CONNECT, [theirs.fileno()])
-        link = connect_and_accept(imc, bound, address)
-        with link.client, link.server:
-            imc.imc_sendmsg(link.client, b"hello")
-            assert imc.imc_recvmsg(link.server).data == b"hello"
+        accepting = Background(lambda: imc.imc_accept(bound))
+        accepting.until_it_waits()
+        with pytest.raises(BrokenPipeError):
+            ours.send(b"passed over, and told so")
+        with imc.imc_connect(address) as client, accepting.result() as server:
+            imc.imc_sendmsg(client, b"hello")
+            assert imc.imc_recvmsg(server).data == b"hello"
 
 
 def taken(bound: BoundSocket) -> socket.socket:
