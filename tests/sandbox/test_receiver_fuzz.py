@@ -77,7 +77,7 @@ def has_more(bound: BoundSocket) -> bool:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(bad=st.lists(st.tuples(st.one_of(st.just(CONNECT), st.binary(max_size=3)), fd_kinds), min_size=1, max_size=4))
 def test_the_good_connection_comes_after_any_connect_messages(
     protocol: str, bad: list[tuple[bytes, list[str]]]
