@@ -21,9 +21,10 @@ class HasFileno(Protocol):
 def open_files() -> dict[int, str]:
     """Return the target of each fd of this process."""
     found = {}
-    for link in Path("/proc/self/fd").iterdir():
+    # Twice around every test: pathlib would take most of the time.
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         try:
-            found[int(link.name)] = str(link.readlink())
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
         except FileNotFoundError:  # the fd that listed the directory
             continue
     return found
@@ -42,8 +43,9 @@ class OpenDescriptors:
     def only(self, *expected: HasFileno) -> bool:
         """Say whether exactly these were opened since; garbage does not count."""
         wanted = {descriptor.fileno() for descriptor in expected}
-        if self.new().keys() != wanted:
-            gc.collect()
+        if self.new().keys() == wanted:
+            return True
+        gc.collect()
         return self.new().keys() == wanted
 
 

@@ -26,6 +26,7 @@ every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 @every_layout
 @pytest.mark.parametrize("kind", [ConnectedSocket, DataOnlySocket])
+@settings(max_examples=60)
 @given(data=st.data(), kinds=fd_kinds, size=st.integers(0, 100), max_descriptors=st.integers(0, 8))
 def test_any_packet_is_a_message_or_an_imc_error(
     layout: str,
@@ -53,6 +54,7 @@ def test_any_packet_is_a_message_or_an_imc_error(
 
 
 @every_layout
+@settings(max_examples=50)
 @given(data=st.data())
 def test_bad_messages_between_good_ones_cost_nothing(layout: str, data: st.DataObject) -> None:
     imc = Imc(PROTOCOL_OF[layout], layout)
