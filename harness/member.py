@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness import events
 from harness.capture import Capture
 from harness.control_channel import ControlChannel, Offence
-from harness.outcome import Output, WorkerOutcome, describe_exit
+from harness.outcome import WorkerOutcome, describe_exit
 from harness.plan import EXPORTED, WorkerPlan
 from harness.spawn import Process, Zygote
 from harness.waiting import fail, settle
@@ -59,8 +59,8 @@ class Member:
         self._process: Process | None = None
         self._channel: ControlChannel | None = None
         self._identity = ""
-        self._stdout: Capture | None = None
-        self._stderr: Capture | None = None
+        self._stdout = Capture()
+        self._stderr = Capture()
 
     # Life
 
@@ -70,14 +70,14 @@ class Member:
         `identity` is that of its own address, which it may export. Raises ZygoteError, OSError.
         """
         self._identity = identity
-        self._stdout, self._stderr = Capture(), Capture()
+        stdout, stderr = self._stdout.open(), self._stderr.open()
         ours, theirs = map(ConnectedSocket, seqpacket_pair())
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             whole = {
                 0: nothing,
-                1: self._stdout.writer,
-                2: self._stderr.writer,
+                1: stdout,
+                2: stderr,
                 SERVICE_PORT: nothing,
                 SERVICE_PORT_ADDRESS: nothing,
                 CONTROL_CHANNEL: theirs.fileno(),
@@ -182,12 +182,16 @@ class Member:
             self.kill("the run is over")
             await asyncio.wait([self._process.exited], timeout=REAPED_SECONDS)
 
-    def outcome(self) -> WorkerOutcome:
-        """Close what is left of it, once its processes are gone, and return what became of it."""
+    def close(self) -> None:
+        """Close what is left of it, once its processes are gone."""
         if self._channel is not None:
             self._channel.close()
-        stdout = self._stdout.finish() if self._stdout else Output()
-        stderr = self._stderr.finish() if self._stderr else Output()
+        self._stdout.finish()
+        self._stderr.finish()
+
+    def outcome(self) -> WorkerOutcome:
+        """Return what became of it."""
+        stdout, stderr = self._stdout.output(), self._stderr.output()
         return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self._reports, self.offence)
 
     # What it says (control_channel.Listener)

@@ -206,11 +206,15 @@ class Run:
 
     async def tear_down(self) -> None:
         """End whatever is left, and wait until it is gone."""
-        if self._zygote is not None:
-            try:
-                await asyncio.gather(*(member.bury() for member in self.members.values()))
-            finally:
-                await self._zygote.stop()
+        try:
+            if self._zygote is not None:
+                try:
+                    await asyncio.gather(*(member.bury() for member in self.members.values()))
+                finally:
+                    await self._zygote.stop()
+        finally:
+            for member in self.members.values():
+                member.close()
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """Readiness, deadlines, deaths: what decides a run, and what it then says."""
 
+import asyncio
+import errno
 import signal
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,11 @@ import pytest
 
 from harness import Status, run_topology
 from harness.member import Member
+from harness.plan import only_plan_of
 from harness.spawn import Zygote
+from harness.supervisor import supervise
 from tests.harness.written import ONE_WORKER, write
+from tests.kernel import OpenDescriptors
 
 IDLE = "def main(worker): worker.next_step()\n"
 
@@ -168,3 +173,24 @@ def test_60_workers_run_at_once(tmp_path: Path) -> None:
     assert {name: worker.reports for name, worker in outcome.workers.items()} == {
         f"w{index}": {"name": f"w{index}"} for index in range(60)
     }
+
+
+def test_a_run_that_is_cancelled_or_cannot_start_its_workers_leaves_no_descriptor(
+    tmp_path: Path, open_descriptors: OpenDescriptors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = only_plan_of(write(tmp_path, ONE_WORKER, guest=IDLE), {})
+
+    async def cancelled() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(supervise(plan), 0.3)
+
+    asyncio.run(cancelled())
+    assert open_descriptors.only()
+
+    async def out_of_processes(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "fork")
+
+    monkeypatch.setattr(Zygote, "spawn", out_of_processes)
+    with pytest.raises(BlockingIOError):
+        asyncio.run(supervise(plan))
+    assert open_descriptors.only()
