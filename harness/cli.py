@@ -5,7 +5,6 @@ required layer, 70 our own bug, 124 a deadline passed, 130 interrupted; of sever
 order 70, 130, 69, 64, 124, 1, 0.
 """
 
-import signal
 import sys
 import traceback
 from collections.abc import Iterable
@@ -15,10 +14,11 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
+from harness.interrupts import Interrupts
 from harness.outcome import Status, worst
 from harness.plan import Plan, plans_of
 from harness.report.text import account, failure, summary
-from harness.supervisor import run_plan
+from harness.supervisor import supervise
 from harness.topology import SUFFIX
 from harness.topology.load import LONE_SURROGATE, scalar
 
@@ -26,6 +26,7 @@ from harness.topology.load import LONE_SURROGATE, scalar
 # its exceptions, so the installed click's would be the wrong ones; what typer exports is derived from the right one.
 NotUnderstood: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
+interrupts = Interrupts()
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE|DIR…", help="Topology files, or folders of *.imclab.yaml.")]
@@ -47,7 +48,7 @@ def run(files: Files, protocol: Protocol = None, set_: Set = None, verbose: Verb
     """Run every cell of every file, one after the other."""
     statuses = []
     for plan in planned(files, chosen(protocol, set_)):
-        outcome = run_plan(plan)
+        outcome = interrupts.run(supervise(plan))
         statuses.append(outcome.status)
         if not outcome.passed:
             typer.echo(summary(outcome))
@@ -106,9 +107,7 @@ def found(paths: Iterable[Path]) -> list[Path]:
 
 def main() -> None:
     """Run the command and exit with the documented status."""
-    # Asked to end, end as with Ctrl-C: also where a shell in the background had SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    interrupts.listen()
     sys.exit(status_of_command())
 
 

@@ -37,6 +37,9 @@ class Listener(Protocol):
     def answered(self, result: Mapping[str, Any]) -> None:
         """Hear the answer to a step."""
 
+    def closed(self) -> None:
+        """Hear that it closed its end, or ended. Nothing follows."""
+
     def offended(self, text: str) -> None:
         """Hear which rule it broke. Nothing follows."""
 
@@ -77,8 +80,12 @@ class ControlChannel:
                 message = self._imc.imc_recvmsg(self._sock, flags=NONBLOCK)
                 self._take(message.data, message.descriptors)
             except EndOfStream:
-                return self._stop_reading()
-            except (MalformedMessage, Offence) as error:
+                self._stop_reading()
+                return self._listener.closed()
+            except MalformedMessage as error:
+                self._stop_reading()
+                return self._listener.offended(error.strerror or "")
+            except Offence as error:
                 self._stop_reading()
                 return self._listener.offended(str(error))
             except ImcError as error:

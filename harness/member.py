@@ -9,7 +9,7 @@ from typing import Any, Final
 from harness import events
 from harness.capture import Capture
 from harness.control_channel import ControlChannel, Offence
-from harness.outcome import Output, WorkerOutcome, describe_exit
+from harness.outcome import WorkerOutcome, describe_exit
 from harness.plan import EXPORTED, WorkerPlan
 from harness.spawn import Process, Zygote
 from harness.waiting import fail, settle
@@ -21,6 +21,8 @@ from sandbox.transport import seqpacket_pair
 
 # After SIGKILL nothing but the kernel has to act.
 REAPED_SECONDS: Final = 10.0
+# Between the end of a worker's control channel and the news of its exit.
+EXIT_TOLD_SECONDS: Final = 0.5
 
 
 class Ended(Exception):
@@ -57,8 +59,8 @@ class Member:
         self._process: Process | None = None
         self._channel: ControlChannel | None = None
         self._identity = ""
-        self._stdout: Capture | None = None
-        self._stderr: Capture | None = None
+        self._stdout = Capture()
+        self._stderr = Capture()
 
     # Life
 
@@ -68,28 +70,32 @@ class Member:
         `identity` is that of its own address, which it may export. Raises ZygoteError, OSError.
         """
         self._identity = identity
-        self._stdout, self._stderr = Capture(), Capture()
-        ours, theirs = seqpacket_pair()
-        self._channel = ControlChannel(Imc(self.plan.protocol), ConnectedSocket(ours), self)
+        stdout, stderr = self._stdout.open(), self._stderr.open()
+        ours, theirs = map(ConnectedSocket, seqpacket_pair())
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             whole = {
                 0: nothing,
-                1: self._stdout.writer,
-                2: self._stderr.writer,
+                1: stdout,
+                2: stderr,
                 SERVICE_PORT: nothing,
                 SERVICE_PORT_ADDRESS: nothing,
-                CONTROL_CHANNEL: theirs,
+                CONTROL_CHANNEL: theirs.fileno(),
                 **table,
             }
             self._process = await zygote.spawn(self._manifest(folder), whole)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             os.close(nothing)
-            os.close(theirs)
+            theirs.close()
             self._stdout.close_writer()
             self._stderr.close_writer()
         self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
         self._process.exited.add_done_callback(self._ended)
+        # Only now: whatever it says, there is a process to act upon.
+        self._channel = ControlChannel(Imc(self.plan.protocol), ours, self)
 
     def _manifest(self, folder: str) -> dict[str, Any]:
         """Return what `sandbox.zygote` tells the worker of itself."""
@@ -122,6 +128,11 @@ class Member:
         if self._answer is not None:
             fail(self._answer, Ended(reason))
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it announced itself."""
+        return self._ready.done() and self._ready.exception() is None
+
     async def wait_until_ready(self) -> None:
         """Wait for its announcement. Raises Ended, TimeoutError."""
         await asyncio.wait_for(asyncio.shield(self._ready), self.plan.ready_within)
@@ -138,10 +149,11 @@ class Member:
             raise Ended(self.offence or describe_exit(self.exit_status))
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            await self._channel.ask(step)
+            try:
+                await self._channel.ask(step)
+            except EndOfStream:
+                self.closed()
             return await self._answer
-        except EndOfStream:
-            raise Ended("closed its control channel") from None
         finally:
             self._answer = None
 
@@ -170,12 +182,16 @@ class Member:
             self.kill("the run is over")
             await asyncio.wait([self._process.exited], timeout=REAPED_SECONDS)
 
-    def outcome(self) -> WorkerOutcome:
-        """Close what is left of it, once its processes are gone, and return what became of it."""
+    def close(self) -> None:
+        """Close what is left of it, once its processes are gone."""
         if self._channel is not None:
             self._channel.close()
-        stdout = self._stdout.finish() if self._stdout else Output()
-        stderr = self._stderr.finish() if self._stderr else Output()
+        self._stdout.finish()
+        self._stderr.finish()
+
+    def outcome(self) -> WorkerOutcome:
+        """Return what became of it."""
+        stdout, stderr = self._stdout.output(), self._stderr.output()
         return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self._reports, self.offence)
 
     # What it says (control_channel.Listener)
@@ -206,6 +222,10 @@ class Member:
         if self._answer is None or self._answer.done():
             raise Offence("a result that nobody asked for")
         settle(self._answer, result)
+
+    def closed(self) -> None:
+        """Whoever waits for it waits in vain; but if it ended, its exit is about to be told and says more."""
+        asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._give_up, "closed its control channel")
 
     def offended(self, text: str) -> None:
         """Name it, and end it: it cannot be trusted with anything any more."""

@@ -94,7 +94,7 @@ class Zygote:
             os.close(theirs)
         zygote = cls(launcher, over(ours))
         try:
-            await asyncio.wait_for(zygote._born, BIRTH_SECONDS)
+            await asyncio.wait_for(asyncio.shield(zygote._born), BIRTH_SECONDS)
         except BaseException:
             await zygote.stop()
             raise
@@ -191,15 +191,26 @@ class Zygote:
         for process in self._running.values():
             process.kill()
             await readable(process.pidfd, DEATH_SECONDS)
+        await self._learn_of_birth()
         if self._pidfd >= 0 and self.pid_namespace:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             await readable(self._pidfd, DEATH_SECONDS)
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         # The launcher, which is the zygote itself where there is no namespace.
         self._launcher.kill()
-        self._launcher.communicate()
-        close_all(self._pidfds if self._pidfd < 0 else [self._pidfd, *self._pidfds])
+        self._launcher.wait()
+        close_all(pidfd for pidfd in (self._pidfd, *self._pidfds) if pidfd >= 0)
+        if self._launcher.stderr is not None:
+            self._launcher.stderr.close()
         self._sock.close()
+
+    async def _learn_of_birth(self) -> None:
+        """Where the run ends before the zygote was born, let the launcher finish: who was born has to be reaped."""
+        self._sock.shutdown(_socket.SHUT_WR)
+        self._loop.add_reader(self._sock.fileno(), self._read)
+        with suppress(ZygoteError, TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._born), BIRTH_SECONDS)
+        self._loop.remove_reader(self._sock.fileno())
 
 
 def pid_of(pidfd: int) -> int:

@@ -124,12 +124,13 @@ class Run:
             text = f"{name} was not ready within {member.plan.ready_within:g} s"
             raise Verdict(Status.TIMED_OUT, text) from None
         except Ended as ended:
-            raise Verdict(Status.FAILED, f"{name} {ended} before it was ready") from None
+            reason = self._unexpected(member) if member.offence else f"{name} {ended} before it was ready"
+            raise Verdict(Status.FAILED, reason) from None
 
     async def _watch(self, member: Member) -> None:
-        """Decide the run when a worker ends as nobody expects."""
+        """Decide the run when a worker ends as nobody expects; before it is ready, `_wait_until_ready` does."""
         status = await member.exited()
-        if not member.stopping and (member.offence or status != self._expected_exit(member)):
+        if member.was_ready and not member.stopping and (member.offence or status != self._expected_exit(member)):
             raise Verdict(Status.FAILED, self._unexpected(member))
 
     def _expected_exit(self, member: Member) -> int:
@@ -171,7 +172,6 @@ class Run:
         if member.exit_status is not None:
             text = f"{stage.worker} {describe_exit(member.exit_status)} before it was to be killed"
             raise Verdict(Status.FAILED, text, stage.place)
-        member.stopping = True
         member.kill("the scenario says so")
         try:
             await asyncio.wait_for(member.exited(), stage.within)
@@ -206,11 +206,15 @@ class Run:
 
     async def tear_down(self) -> None:
         """End whatever is left, and wait until it is gone."""
-        if self._zygote is not None:
-            try:
-                await asyncio.gather(*(member.bury() for member in self.members.values()))
-            finally:
-                await self._zygote.stop()
+        try:
+            if self._zygote is not None:
+                try:
+                    await asyncio.gather(*(member.bury() for member in self.members.values()))
+                finally:
+                    await self._zygote.stop()
+        finally:
+            for member in self.members.values():
+                member.close()
 
 
 @asynccontextmanager

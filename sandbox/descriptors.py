@@ -36,7 +36,7 @@ class Descriptor:
     __slots__ = ("_fd",)
 
     def __init__(self, fd: int) -> None:
-        """Adopt `fd`, which belongs to this object from now on."""
+        """Adopt `fd`, which belongs to this object from now on. Where adopting fails it stays the caller's."""
         self._fd = fd
 
     def fileno(self) -> int:
@@ -130,8 +130,8 @@ class SharedMemory(Descriptor):
 
     def __init__(self, fd: int, size: int | None = None) -> None:
         """Adopt `fd`; without `size`, the length of the file."""
-        super().__init__(fd)
         self.size = os.fstat(fd).st_size if size is None else size
+        super().__init__(fd)
 
     def map(self) -> mmap.mmap:
         """Return the memory, shared, readable and writable; the caller closes the map. Raises ImcError(EBADF)."""
@@ -146,10 +146,10 @@ class HostFile(Descriptor):
     __slots__ = ("quota_id",)
 
     def __init__(self, fd: int, quota_id: bytes | None = None) -> None:
-        super().__init__(fd)
         if quota_id is not None and len(quota_id) != QUOTA_ID_BYTES:
             raise ValueError(f"a quota_id is {QUOTA_ID_BYTES} bytes")
         self.quota_id = quota_id
+        super().__init__(fd)
 
     def read(self, size: int) -> bytes:
         """Read at most `size` bytes at the shared file position; b"" at the end. Raises OSError."""

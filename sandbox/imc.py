@@ -184,7 +184,10 @@ class Imc:
         if not 0 <= max_descriptors <= DESCRIPTORS_MAX:
             raise ImcError(errno.EINVAL, f"max_descriptors of {max_descriptors}, outside 0..{DESCRIPTORS_MAX}")
         # Always room for the longest message, so that truncation is decided here and never by the kernel.
-        buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(RECEIVE_BYTES))
+        try:
+            buffer = self._buffers.pop()
+        except IndexError:
+            buffer = memoryview(bytearray(RECEIVE_BYTES))
         try:
             return self._receive(socket, buffer, size, max_descriptors, nonblock=bool(flags & NONBLOCK))
         except OSError as error:

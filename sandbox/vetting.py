@@ -14,20 +14,24 @@ from sandbox.errors import MalformedMessage
 
 def require_socket(fd: int, what: str, *types: int) -> None:
     """Raise MalformedMessage unless `fd` is a connected, not listening AF_UNIX socket of one of `types`."""
+    try:
+        found = _type_if_connected(fd)
+    except OSError as error:
+        raise MalformedMessage(f"a {what} that is no connected socket: {error.strerror}") from None
+    if found not in types:
+        raise MalformedMessage(f"a {what} that is no AF_UNIX socket, or one of the wrong type")
+
+
+def _type_if_connected(fd: int) -> int | None:
+    """Return SO_TYPE of a connected AF_UNIX socket, None for another family's. Raises OSError for anything else."""
     sock = over(fd)
     try:
         # A str or bytes says AF_UNIX and connected at once: a listener has no peer, and other families answer tuples.
-        if isinstance(sock.getpeername(), (str, bytes)):
-            if sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE) in types:
-                return
-            raise MalformedMessage(f"a {what} that is a socket of the wrong type")
-    except OSError as error:
-        if isinstance(error, MalformedMessage):
-            raise
-        raise MalformedMessage(f"a {what} that is no connected socket: {error.strerror}") from None
+        if not isinstance(sock.getpeername(), (str, bytes)):
+            return None
+        return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE)
     finally:
         sock.detach()
-    raise MalformedMessage(f"a {what} that is no AF_UNIX socket")
 
 
 def require_address(fd: int) -> None:

@@ -151,6 +151,8 @@ class Zygote:
         os.set_blocking(self._wakeup_writer.fileno(), False)
         signal.set_wakeup_fd(self._wakeup_writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        # An init is deaf to what it has no handler for, and Python has one for SIGINT.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # Collect now, then leave what is here alone: a collection in a worker would write to pages that all share.
         gc.collect()
         gc.freeze()
@@ -224,6 +226,7 @@ class Zygote:
                 os._exit(1)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             # These objects must never again close numbers that are the worker's from here on.
             for sock in (self._lifeline, self._wakeup, self._wakeup_writer):
                 sock.detach()

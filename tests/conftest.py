@@ -1,0 +1,38 @@
+"""What every test may count on: a hang is a failure, and descriptors are counted before and after."""
+
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final
+
+import pytest
+from hypothesis import settings
+
+from tests.kernel import OpenDescriptors
+
+DEADLINE: Final = 30.0
+
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=False)
+settings.load_profile("ci")
+
+
+@pytest.fixture
+def deadline() -> Iterator[None]:
+    """Fail the test where it stands once its time is up, and again should its cleanup hang as well."""
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"still running after {DEADLINE} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE, 5)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def open_descriptors() -> Iterator[OpenDescriptors]:
+    """Tell what is open that was not before; at the end of the test that must be nothing."""
+    descriptors = OpenDescriptors()
+    yield descriptors
+    assert descriptors.only(), f"leaked: {descriptors.new()}"

@@ -1,0 +1,34 @@
+"""The supervisor's end of the zygote, where it is not seen through a whole run."""
+
+import asyncio
+import os
+
+import psutil
+import pytest
+
+from harness.spawn import ROOT, Zygote, pid_of
+
+LATE = """
+import sys, time
+sys.path.insert(0, {root!r})
+from sandbox import zygote
+tell = zygote.tell
+zygote.tell = lambda *said: (time.sleep(1), tell(*said))
+zygote.main()
+"""
+
+
+def test_a_start_that_is_given_up_between_clone_and_its_news_leaves_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start_and_give_up() -> None:
+        await asyncio.wait_for(Zygote.start(), 0.5)
+
+    monkeypatch.setattr("harness.spawn.PROGRAM", LATE.format(root=ROOT))
+    with pytest.raises(TimeoutError):
+        asyncio.run(start_and_give_up())
+    assert psutil.Process().children() == []
+
+
+def test_the_pid_of_a_pidfd_is_the_host_s() -> None:
+    pidfd = os.pidfd_open(os.getpid())
+    assert pid_of(pidfd) == os.getpid()
+    os.close(pidfd)

@@ -1,0 +1,196 @@
+"""Readiness, deadlines, deaths: what decides a run, and what it then says."""
+
+import asyncio
+import errno
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Status, run_topology
+from harness.member import Member
+from harness.plan import only_plan_of
+from harness.spawn import Zygote
+from harness.supervisor import supervise
+from tests.harness.written import ONE_WORKER, write
+from tests.kernel import OpenDescriptors
+
+IDLE = "def main(worker): worker.next_step()\n"
+
+
+def test_without_a_scenario_a_run_passes_when_all_have_exited_with_0(tmp_path: Path) -> None:
+    outcome = run_topology(write(tmp_path, ONE_WORKER, guest="def main(worker): return 0\n"))
+    assert (outcome.passed, outcome.cell) == (True, "written")
+
+
+def test_a_worker_that_is_never_ready_is_told_by_name(tmp_path: Path) -> None:
+    topology = """
+        workers:
+          slow: {program: "slow:main", protocol: socketpair, ready: {within: 200ms}}
+    """
+    outcome = run_topology(write(tmp_path, topology, slow="import time\ntime.sleep(3600)\n"))
+    assert (outcome.status, outcome.reason) == (Status.TIMED_OUT, "slow was not ready within 0.2 s")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import nothing_of_the_kind\n", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
+        ("def other(worker): pass\n", "AttributeError: module 'guest' has no attribute 'main'"),
+        ("def main(worker:\n", "SyntaxError: "),
+    ],
+)
+def test_a_program_that_cannot_be_loaded_says_why(source: str, words: str, tmp_path: Path) -> None:
+    outcome = run_topology(write(tmp_path, ONE_WORKER, guest=source))
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "guest exited with 1 before it was ready"
+    assert words in outcome.workers["guest"].stderr.text()
+
+
+def test_a_worker_that_ends_unexpectedly_ends_the_run_at_once(tmp_path: Path) -> None:
+    topology = """
+        defaults: {protocol: socketpair}
+        workers:
+          waits: {program: "waits:main", service_port: exported}
+          dies: {program: "dies:main"}
+        scenario:
+          - {at: waits, do: accept, within: 50s}
+    """
+    dies = "import os, signal\n\ndef main(worker): os.kill(os.getpid(), signal.SIGSEGV)\n"
+    probe = "from sandbox.programs.probe import main\n"
+    outcome = run_topology(write(tmp_path, topology, waits=probe, dies=dies))
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "dies was ended by SIGSEGV, where the topology expects that it exited with 0"
+    assert outcome.seconds < 10
+
+
+def test_a_worker_that_does_not_stop_is_killed_and_fails_the_run(tmp_path: Path) -> None:
+    topology = """
+        workers:
+          guest: {program: "guest:main", protocol: socketpair, stop: {within: 100ms}}
+        scenario: []
+    """
+    outcome = run_topology(write(tmp_path, topology, guest="import time\n\ndef main(worker): time.sleep(3600)\n"))
+    assert (outcome.status, outcome.reason) == (Status.FAILED, "guest did not stop within 0.1 s and was killed")
+    assert outcome.workers["guest"].exit_status == -signal.SIGKILL
+
+
+def test_a_run_ends_at_its_deadline_and_tells_what_was_going_on(tmp_path: Path) -> None:
+    topology = """
+        within: 300ms
+        workers:
+          guest: {program: "sandbox.programs.probe:main", protocol: socketpair, service_port: exported}
+        scenario:
+          - {at: guest, do: accept}
+    """
+    outcome = run_topology(write(tmp_path, topology))
+    assert outcome.status is Status.TIMED_OUT
+    assert outcome.reason == "the run took longer than 0.3 s; meanwhile guest: accept"
+
+
+def test_if_the_zygote_dies_every_worker_is_lost_and_the_run_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zygotes: list[Zygote] = []
+    start, announced = Zygote.start, Member.announced
+
+    async def remember() -> Zygote:
+        zygotes.append(await start())
+        return zygotes[0]
+
+    def then_kill(member: Member) -> None:
+        announced(member)
+        signal.pidfd_send_signal(zygotes[0]._pidfd, signal.SIGKILL)
+
+    monkeypatch.setattr(Zygote, "start", remember)
+    monkeypatch.setattr(Member, "announced", then_kill)
+    outcome = run_topology(write(tmp_path, ONE_WORKER, guest=IDLE))
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "every worker was lost: the zygote is gone: it left no word"
+    assert outcome.workers["guest"].exit_status is None
+
+
+def test_a_zygote_that_cannot_start_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.spawn.PROGRAM", "raise SystemExit('on purpose')")
+    outcome = run_topology(write(tmp_path, ONE_WORKER, guest=IDLE))
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "every worker was lost: the zygote is gone: on purpose"
+
+
+def test_a_worker_cannot_end_the_zygote(tmp_path: Path) -> None:
+    kills = "import os\n\ndef main(worker): [os.kill(os.getppid(), number) for number in (2, 9, 15, 17, 19)]\n"
+    assert run_topology(write(tmp_path, ONE_WORKER, guest=kills)).passed
+
+
+def test_programs_are_looked_up_beside_the_file_first(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    write(tmp_path / "package", ONE_WORKER, deep="def main(worker): worker.report('where', __file__)\n")
+    topology = """
+        workers:
+          guest: {program: "package.deep:main", protocol: socketpair}
+    """
+    reports = run_topology(write(tmp_path, topology)).workers["guest"].reports
+    assert reports == {"where": str(tmp_path / "package" / "deep.py")}
+
+
+def test_random_numbers_differ_between_workers(tmp_path: Path) -> None:
+    topology = """
+        defaults: {protocol: socketpair, program: "guest:main"}
+        workers: {one: {}, two: {}}
+    """
+    source = "import random\n\ndef main(worker): worker.report('drawn', random.random())\n"
+    workers: Any = run_topology(write(tmp_path, topology, guest=source)).workers
+    assert workers["one"].reports != workers["two"].reports
+
+
+def test_threads_work_in_a_worker(tmp_path: Path) -> None:
+    source = """
+        import threading
+
+        def main(worker):
+            lock, counted = threading.RLock(), []
+            def count():
+                with lock, lock:
+                    counted.append(threading.get_native_id())
+            threads = [threading.Thread(target=count) for _ in range(20)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            worker.report("threads", len(counted))
+    """
+    assert run_topology(write(tmp_path, ONE_WORKER, guest=source)).workers["guest"].reports == {"threads": 20}
+
+
+def test_60_workers_run_at_once(tmp_path: Path) -> None:
+    workers = ", ".join(f"w{index}: {{}}" for index in range(60))
+    topology = f"""
+        defaults: {{protocol: socketpair, program: "guest:main", service_port: exported}}
+        workers: {{{workers}}}
+    """
+    outcome = run_topology(write(tmp_path, topology, guest="def main(worker): worker.report('name', worker.name)\n"))
+    assert {name: worker.reports for name, worker in outcome.workers.items()} == {
+        f"w{index}": {"name": f"w{index}"} for index in range(60)
+    }
+
+
+def test_a_run_that_is_cancelled_or_cannot_start_its_workers_leaves_no_descriptor(
+    tmp_path: Path, open_descriptors: OpenDescriptors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = only_plan_of(write(tmp_path, ONE_WORKER, guest=IDLE), {})
+
+    async def cancelled() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(supervise(plan), 0.3)
+
+    asyncio.run(cancelled())
+    assert open_descriptors.only()
+
+    async def out_of_processes(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "fork")
+
+    monkeypatch.setattr(Zygote, "spawn", out_of_processes)
+    with pytest.raises(BlockingIOError):
+        asyncio.run(supervise(plan))
+    assert open_descriptors.only()

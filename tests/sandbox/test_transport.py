@@ -1,0 +1,154 @@
+"""One packet out or in, and the waiting between."""
+
+import array
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.descriptors import ConnectedSocket
+from sandbox.transport import (
+    CONTROL_ROOM,
+    close_all,
+    has_ended,
+    milliseconds_until,
+    receive_packet,
+    send_packet,
+    seqpacket_pair,
+    wait_until,
+)
+from tests.kernel import Background, OpenDescriptors
+from tests.sandbox.connections import fill
+from tests.sandbox.raw import fds_of, raw
+
+Pair = tuple[ConnectedSocket, ConnectedSocket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    left, right = map(ConnectedSocket, seqpacket_pair())
+    with left, right:
+        yield left, right
+
+
+def test_a_pair_is_two_connected_seqpacket_sockets_close_on_exec_and_blocking(pair: Pair) -> None:
+    for end in pair:
+        assert not os.get_inheritable(end.fileno())
+        assert os.get_blocking(end.fileno())
+        with raw(end) as sock:
+            assert (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def test_a_packet_arrives_as_it_was_sent_with_its_descriptors_in_order(pair: Pair) -> None:
+    left, right = pair
+    buffer = bytearray(100)
+    with fds_of("file", "pipe", "device") as fds:
+        assert send_packet(left.socket, (b"one", memoryview(b"two")), fds) == 6
+        packet = receive_packet(right.socket, buffer)
+        assert (packet.size, packet.truncated, packet.control_truncated, packet.with_control) == (6, False, False, True)
+        assert buffer[:6] == b"onetwo"
+        for sent, received in zip(fds, packet.fds, strict=True):
+            assert os.path.samestat(os.fstat(sent), os.fstat(received))
+            assert not os.get_inheritable(received)
+        close_all(packet.fds)
+
+
+def test_a_packet_without_descriptors_brings_no_control_message(pair: Pair) -> None:
+    left, right = pair
+    send_packet(left.socket, (b"x",))
+    assert receive_packet(right.socket, bytearray(1)) == (1, (), False, False, False)
+
+
+def test_a_packet_longer_than_the_buffer_is_truncated_and_the_next_one_whole(pair: Pair) -> None:
+    left, right = pair
+    buffer = bytearray(2)
+    for data in (b"long", b"ok"):
+        send_packet(left.socket, (data,))
+    assert receive_packet(right.socket, buffer) == (2, (), True, False, False)
+    assert receive_packet(right.socket, buffer) == (2, (), False, False, False)
+    assert buffer == b"ok"
+
+
+def test_there_is_room_for_all_the_descriptors_that_the_kernel_can_send(pair: Pair) -> None:
+    left, right = pair
+    before = OpenDescriptors()
+    send_packet(left.socket, (b"x",), [2] * 253)
+    packet = receive_packet(right.socket, bytearray(1))
+    assert len(packet.fds) == 253
+    assert not packet.control_truncated
+    close_all(packet.fds)
+    assert before.only()
+    assert socket.CMSG_SPACE(253 * array.array("i").itemsize) < CONTROL_ROOM
+
+
+def test_not_now_is_raised_to_those_who_asked_for_it(pair: Pair) -> None:
+    left, right = pair
+    with pytest.raises(BlockingIOError):
+        receive_packet(right.socket, bytearray(1), nonblock=True)
+    assert fill(lambda: send_packet(left.socket, (b"x",), nonblock=True)) > 1
+    with pytest.raises(BlockingIOError):
+        send_packet(left.socket, (b"x",), nonblock=True)
+
+
+def test_a_send_gives_up_at_its_deadline_and_not_before(pair: Pair) -> None:
+    left, _ = pair
+    fill(lambda: send_packet(left.socket, (b"x",), nonblock=True))
+    started = time.monotonic()
+    with pytest.raises(TimeoutError) as caught:
+        send_packet(left.socket, (b"x",), deadline=started + 0.05)
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert 0.05 <= time.monotonic() - started + 0.001 < 3
+
+
+def test_a_send_with_a_deadline_succeeds_once_there_is_room(pair: Pair) -> None:
+    left, right = pair
+    sent = fill(lambda: send_packet(left.socket, (b"x",), nonblock=True))
+    sending = Background(lambda: send_packet(left.socket, (b"y",), deadline=time.monotonic() + 60))
+    sending.until_it_waits("poll")
+    buffer = bytearray(1)
+    for _ in range(sent + 1):
+        receive_packet(right.socket, buffer)
+    assert sending.result() == 1
+    assert buffer == b"y"
+
+
+def test_a_dead_peer_is_epipe(pair: Pair) -> None:
+    left, right = pair
+    right.close()
+    with pytest.raises(BrokenPipeError):
+        send_packet(left.socket, (b"x",))
+
+
+def test_only_a_packet_of_no_bytes_can_be_the_end(pair: Pair) -> None:
+    left, right = pair
+    send_packet(left.socket, (b"x",))
+    send_packet(left.socket, (b"",))
+    left.close()
+    assert not has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
+    assert has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
+    assert has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
+
+
+def test_a_packet_of_no_bytes_is_no_end_while_the_peer_lives(pair: Pair) -> None:
+    left, right = pair
+    send_packet(left.socket, (b"",))
+    assert not has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
+
+
+def test_a_hang_up_ends_the_waiting_and_so_does_the_deadline(pair: Pair) -> None:
+    left, right = pair
+    with pytest.raises(TimeoutError):
+        wait_until(right.socket, select.POLLIN, time.monotonic() - 1)
+    waiting = Background(lambda: wait_until(right.socket, select.POLLIN, None))
+    waiting.until_it_waits("poll")
+    left.close()
+    waiting.result()
+
+
+def test_a_deadline_in_the_past_is_no_time_and_not_for_ever() -> None:
+    assert milliseconds_until(time.monotonic() - 5) == 0
+    assert 4000 < milliseconds_until(time.monotonic() + 5) <= 5000
