@@ -123,16 +123,18 @@ def status_of_command() -> int:
         return Status.REFUSED.exit_code
     except NotUnderstood as error:
         # Without arguments there is no message: typer has shown its help.
-        if error.message:
-            typer.echo(f"imclab: {error.format_message()} Try imclab --help.", err=True)
+        if told := error.format_message():
+            typer.echo(f"imclab: {told} Try imclab --help.", err=True)
         return Status.REFUSED.exit_code
     except MissingLayerError as error:
         typer.echo(f"imclab: {error}", err=True)
         return Status.UNSUPPORTED.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("imclab: interrupted; nothing is left running", err=True)
-        return Status.INTERRUPTED.exit_code
+        status = Status.INTERRUPTED.exit_code
     except Exception:  # noqa: BLE001 - what is nobody else's mistake is ours, and shows itself
         traceback.print_exc()
         return Status.BUG.exit_code
+    # Some versions of typer turn a KeyboardInterrupt into this status, others into Abort.
+    if status == Status.INTERRUPTED.exit_code:
+        typer.echo("imclab: interrupted; nothing is left running", err=True)
     return int(status or 0)
