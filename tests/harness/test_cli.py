@@ -1,0 +1,307 @@
+"""The command: what it says, and its exit status, which is documented."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from harness import cli
+from harness.errors import MissingLayerError
+from harness.outcome import Outcome, Status, worst
+from harness.plan import Plan
+from harness.spawn import Zygote
+from tests.harness.topologies import HEAD, PAIR, PROBES
+
+Write = Callable[..., Path]
+Imclab = Callable[..., subprocess.CompletedProcess[str]]
+
+ROOT: Final = Path(__file__).parents[2]
+INTRODUCTION: Final = str(ROOT / "configs" / "introduction.imclab.yaml")
+
+# One cell for each way to end that a topology alone can bring about, in a fraction of a second each.
+ENDS: Final = f"""{HEAD}matrix: {{end: [passed, failed, late]}}
+defaults: {{protocol: socketpair, program: "sandbox.programs.probe:main"}}
+workers: {{a: {{service_port: unexported}}}}
+scenario:
+- {{at: a, do: socketpair}}
+- {{at: a, do: socketpair, expect: {{error: EIO}}, when: {{end: failed}}}}
+- {{at: a, do: accept, within: 100ms, when: {{end: late}}}}
+"""
+
+
+@pytest.fixture
+def imclab(tmp_path: Path) -> Imclab:
+    """Return `imclab(*args)`, which runs the command as a process of its own in the test's folder."""
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from harness.cli import main; main()", *map(str, args)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def status_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Return `status_of(*args)`, which runs the command in this process and returns its exit status."""
+
+    def run(*args: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["imclab", *map(str, args)])
+        return cli.status_of_command()
+
+    return run
+
+
+StatusOf = Callable[..., int]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which every start of a zygote is added, none of which succeeds."""
+    starts: list[str] = []
+
+    async def start() -> Zygote:
+        starts.append("zygote")
+        raise AssertionError("nothing should be started")
+
+    monkeypatch.setattr(Zygote, "start", start)
+    return starts
+
+
+# Exit statuses
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        (["passed"], 0),
+        (["failed"], 1),
+        (["late"], 124),
+        (["passed", "failed"], 1),
+        (["passed", "failed", "late"], 124),
+    ],
+)
+def test_the_worst_cell_decides_the_exit_status(
+    write: Write, tmp_path: Path, status_of: StatusOf, ends: list[str], status: int
+) -> None:
+    for number, end in enumerate(ends):
+        text = ENDS.replace("matrix: {end: [passed, failed, late]}", f"vars: {{end: {end}}}")
+        write(text, f"{number}.imclab.yaml")
+    assert status_of("run", tmp_path) == status
+
+
+def test_every_cell_is_run_whatever_became_of_those_before(write: Write, imclab: Imclab) -> None:
+    ran = imclab("run", write(ENDS.replace("passed, failed, late", "failed, late, passed")))
+    assert ran.returncode == 124
+    assert [line.partition(" in ")[0] for line in ran.stdout.splitlines()] == [
+        "t[failed]: failed",
+        "t[late]: timed out",
+        "t[passed]: passed",
+    ]
+
+
+@pytest.mark.parametrize("statuses", [[], [Status.PASSED], [Status.FAILED, Status.UNSUPPORTED], list(Status)])
+def test_any_statuses_of_cells_make_the_documented_exit_status(
+    write: Write, monkeypatch: pytest.MonkeyPatch, status_of: StatusOf, statuses: list[Status]
+) -> None:
+    outcomes = iter(statuses)
+    file = write(f"{PAIR}matrix: {{n: [{', '.join(map(str, range(len(statuses) or 1)))}]}}\n")
+
+    async def pretend(plan: Plan) -> Outcome:
+        return Outcome(plan.cell, next(outcomes, Status.PASSED), "said so", {}, ())
+
+    monkeypatch.setattr(cli, "supervise", pretend)
+    assert status_of("run", file) == worst(statuses).exit_code
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [
+        (ValueError("a bug of ours"), 70, "Traceback (most recent call last):"),
+        (AssertionError("a bug of ours"), 70, "a bug of ours"),
+        (MissingLayerError("no seccomp"), 69, "imclab: no seccomp"),
+        (KeyboardInterrupt(), 130, "imclab: interrupted"),
+    ],
+    ids=["a bug", "an assertion", "a layer that is missing", "an interrupt"],
+)
+def test_what_goes_wrong_in_a_run_has_its_own_exit_status(
+    monkeypatch: pytest.MonkeyPatch,
+    status_of: StatusOf,
+    capsys: Captured,
+    raised: BaseException,
+    status: int,
+    words: str,
+) -> None:
+    async def fail(_: Plan) -> Outcome:
+        raise raised
+
+    monkeypatch.setattr(cli, "supervise", fail)
+    assert status_of("run", INTRODUCTION) == status
+    told = capsys.readouterr().err
+    assert words in told
+    assert ("Traceback" in told) == (status == 70)
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["bogus"], "imclab: No such command 'bogus'."),
+        (["run"], "imclab: Missing argument 'FILE|DIR…'."),
+        (["check"], "imclab: Missing argument 'FILE|DIR…'."),
+        (["run", "--bogus", "x"], "imclab: No such option: --bogus"),
+        (["run", "-n", "x"], "imclab: No such option: -n"),
+        (["run", INTRODUCTION, "--set"], "imclab: Option '--set' requires an argument."),
+        (["run", INTRODUCTION, "--set", "x"], "imclab: --set x: write NAME=VALUE"),
+        (["run", INTRODUCTION, "--set", "=5"], "imclab: --set =5: write NAME=VALUE"),
+        (["run", INTRODUCTION, "--set", "greeting=\udcff"], "imclab: --set: write it in UTF-8"),
+        (["run", "."], "imclab: .: no *.imclab.yaml in this folder"),
+        (["run", "nowhere.imclab.yaml"], "nowhere.imclab.yaml:1:1: cannot read the file: No such file or directory"),
+        (
+            ["check", INTRODUCTION, "--set", "greting=x"],
+            ":3:1: no variable or axis 'greting'; did you mean 'greeting'?",
+        ),
+        (["run", INTRODUCTION, "--protocol", "steam"], "steam is not on the axis 'protocol'; did you mean 'stream'?"),
+    ],
+)
+def test_a_command_line_that_cannot_be_obeyed_is_told_without_a_traceback(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status_of: StatusOf,
+    capsys: Captured,
+    started: list[str],
+    args: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert status_of(*args) == 64
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "Traceback" not in told.err
+    assert (told.out, started) == ("", [])
+
+
+def test_without_arguments_the_command_explains_itself(imclab: Imclab) -> None:
+    asked, silent = imclab("--help"), imclab()
+    assert (asked.returncode, silent.returncode) == (0, 64)
+    for told in (asked, silent):
+        assert "Usage: imclab [OPTIONS] COMMAND [ARGS]..." in told.stdout
+        assert "Traceback" not in told.stderr
+
+
+# Topologies that are wrong
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_when_any_file_among_several_is_wrong_nothing_is_started_and_all_mistakes_are_told(
+    write: Write, status_of: StatusOf, capsys: Captured, started: list[str], command: str
+) -> None:
+    good = write(PROBES, "good.imclab.yaml")
+    bad = write(PAIR.replace("1", "2", 1), "bad.imclab.yaml")
+    worse = write(f"{PAIR}zoo: 1\nroutes: 5\n", "worse.imclab.yaml")
+    assert status_of(command, good, worse, bad) == 64
+    told = capsys.readouterr()
+    assert [line.partition(": ")[0] for line in told.err.splitlines()] == [f"{bad}:1:9", f"{worse}:6:1", f"{worse}:7:9"]
+    assert (told.out, started) == ("", [])
+
+
+def test_the_guard_that_sees_a_start_does_see_one(status_of: StatusOf, started: list[str]) -> None:
+    assert status_of("run", INTRODUCTION, "--protocol", "stream") == 70
+    assert started == ["zygote"]
+
+
+def test_check_says_which_cells_there_are_and_starts_nothing(
+    status_of: StatusOf, capsys: Captured, started: list[str]
+) -> None:
+    assert status_of("check", ROOT / "configs", "--protocol", "stream") == 0
+    assert capsys.readouterr().out == "global-fd[stream]: ok\nintroduction[stream]: ok\n"
+    assert started == []
+
+
+def test_a_folder_is_all_topologies_within_it(
+    write: Write, status_of: StatusOf, capsys: Captured, tmp_path: Path
+) -> None:
+    (tmp_path / "within").mkdir()
+    write(PAIR.replace(": t\n", ": deep\n"), "within/b.imclab.yaml")
+    write(PAIR, "a.imclab.yaml")
+    write("no topology", "within/other.yaml")
+    assert status_of("check", tmp_path) == 0
+    assert capsys.readouterr().out == "t: ok\ndeep: ok\n"
+
+
+# What is chosen, and what is told
+
+
+@pytest.mark.parametrize(
+    ("options", "cells"),
+    [
+        (["--protocol", "stream"], ["t[stream-1]", "t[stream-2]"]),
+        (["--set", "protocol=stream"], ["t[stream-1]", "t[stream-2]"]),
+        (["--set", "n=2"], ["t[stream-2]", "t[datagram-2]"]),
+        (["--set", "n=2", "--protocol", "datagram"], ["t[datagram-2]"]),
+        ([], ["t[stream-1]", "t[stream-2]", "t[datagram-1]", "t[datagram-2]"]),
+    ],
+)
+def test_options_choose_cells(
+    write: Write, status_of: StatusOf, capsys: Captured, options: list[str], cells: list[str]
+) -> None:
+    file = write(f"{PAIR}matrix: {{protocol: [stream, datagram], n: [1, 2]}}\n")
+    assert status_of("check", file, *options) == 0
+    assert capsys.readouterr().out.split(": ok\n")[:-1] == cells
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [("v=5", 5), ("v='5'", "5"), ("v=true", True), ("v=a=b", "a=b"), ("v=", ""), ("v=[1]", "[1]"), ("v=é", "é")],
+)
+def test_what_is_set_is_a_yaml_scalar_or_text(assignment: str, value: object) -> None:
+    ((name, chosen),) = cli.chosen(None, [assignment]).items()
+    assert (name, chosen, type(chosen)) == ("v", value, type(value))
+
+
+def test_a_variable_that_is_set_reaches_the_worker(imclab: Imclab) -> None:
+    ran = imclab("run", "-v", INTRODUCTION, "--protocol", "acknowledged", "--set", "greeting=find carol")
+    assert ran.returncode == 0
+    assert "  bob    recvmsg on from_alice: 'find carol' [SocketAddress of carol] → carol\n" in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_without_v_a_run_that_passed_is_one_line(imclab: Imclab) -> None:
+    ran = imclab("run", INTRODUCTION)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [line.partition(" in ")[0] for line in ran.stdout.splitlines()] == [
+        f"introduction[{protocol}]: passed" for protocol in ("stream", "datagram", "socketpair", "acknowledged")
+    ]
+
+
+@pytest.mark.parametrize(("end", "status"), [("failed", 1), ("late", 124)])
+def test_the_command_that_a_failure_tells_repeats_that_one_cell(
+    write: Write, imclab: Imclab, end: str, status: int
+) -> None:
+    text = f"vars: {{v: 1}}\n{ENDS}".replace("socketpair, expect", 'mem_obj_create, size: "{{v}}", expect')
+    first = imclab("run", write(text, "it's a file.imclab.yaml"), "--set", "v=65536")
+    assert first.returncode == 124
+    told = [line.removeprefix("repeat it: ") for line in first.stderr.splitlines() if line.startswith("repeat it: ")]
+    command = next(shlex.split(line) for line in told if f"end={end}" in line)
+    assert command[0] == "imclab"
+    again = imclab(*command[1:])
+    assert again.returncode == status
+    assert [line.partition(" ")[0] for line in again.stdout.splitlines()] == [f"t[{end}]:"]
+    assert ("expected EIO, got success" in again.stderr) == (end == "failed")
+
+
+def test_a_failure_is_told_on_stderr_with_its_place_first(write: Write, imclab: Imclab) -> None:
+    file = write(ENDS)
+    ran = imclab("run", file, "--set", "end=failed")
+    assert ran.stderr.startswith(f"{file}:8:3: a: socketpair: expected EIO, got success\n")
+    assert "Traceback" not in ran.stderr
