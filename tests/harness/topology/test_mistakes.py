@@ -341,6 +341,10 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         step_on_c("{at: a, do: sendmsg, socket: c, descriptors: address}"),
         ["8:48: expected a list, not the text 'address'"],
     ),
+    "more descriptors than a step can name": (
+        step_on_c(f"{{at: a, do: sendmsg, socket: c, descriptors: [{'INVALID, ' * 65}]}}"),
+        ["8:48: 65 names for at most 64 descriptors"],
+    ),
     "accept without a service port": (
         step("{at: b, do: accept}"),
         ["7:3: b has no service port: give it one, or say which BoundSocket"],
