@@ -4,6 +4,7 @@ Constructors stop at the first duplicate key; walking the composed nodes finds t
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import ComposerError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -125,7 +126,10 @@ class _Reader:
 
     def read(self, text: str) -> Any:
         try:
-            root = self._yaml.compose(text)
+            with warnings.catch_warnings():
+                # An anchor may be given anew: what an alias means is the nearest one above.
+                warnings.simplefilter("ignore", ReusedAnchorWarning)
+                root = self._yaml.compose(text)
         except YAMLError as error:
             self.problems.append(Problem(self._file, *_syntax_error(error, text)))
             return None

@@ -61,6 +61,11 @@ def test_an_alias_is_the_value_of_its_anchor_and_each_use_has_it(tmp_path: Path)
     assert loaded.places[("z", 1, "y")] == (1, 11)
 
 
+def test_an_anchor_may_be_given_anew(tmp_path: Path) -> None:
+    document = load(written(tmp_path, "a: [&x 1, *x, &x 2, *x]\n"))
+    assert (document.values, document.problems) == ({"a": (1, 1, 2, 2)}, ())
+
+
 def test_of_a_duplicate_key_the_first_value_counts(tmp_path: Path) -> None:
     loaded = document(tmp_path, "x: 1\nx: 2\n")
     assert loaded.values == {"x": 1}
