@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import ComposerError
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -67,7 +67,10 @@ def load(file: Path) -> Document:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise TopologyError([Problem(str(file), 1, 1, f"cannot read the file: {reason}")]) from None
     reader = _Reader(str(file))
-    values = reader.read(text)
+    with warnings.catch_warnings():
+        # Anchors given anew, floats as YAML 1.1 has them: what is allowed is nothing to warn of.
+        warnings.simplefilter("ignore", YAMLWarning)
+        values = reader.read(text)
     if not isinstance(values, dict):
         expected = Problem(str(file), 1, 1, "expected a map with the keys schema, name and workers")
         raise TopologyError(reader.problems or [expected])
@@ -126,10 +129,7 @@ class _Reader:
 
     def read(self, text: str) -> Any:
         try:
-            with warnings.catch_warnings():
-                # An anchor may be given anew: what an alias means is the nearest one above.
-                warnings.simplefilter("ignore", ReusedAnchorWarning)
-                root = self._yaml.compose(text)
+            root = self._yaml.compose(text)
         except YAMLError as error:
             self.problems.append(Problem(self._file, *_syntax_error(error, text)))
             return None

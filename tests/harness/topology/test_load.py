@@ -112,6 +112,7 @@ def loads_or_is_told(file: Path) -> Problem | None:
 @example(b"!!null x: y")
 @example(b"x: !!float _")
 @example(b"%YAML 3.0\n--- {}")
+@example(b"%YAML 1.1\n--- {a: 1e3, b: &a 1, c: &a 2}")
 @example(b"!!map x")
 @example("\u2028: \x85".encode())
 def test_whatever_bytes_a_file_has_they_are_a_document_or_a_topology_error(
