@@ -5,7 +5,8 @@ Constructors stop at the first duplicate key; walking the composed nodes finds t
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,9 +68,7 @@ def load(file: Path) -> Document:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise TopologyError([Problem(str(file), 1, 1, f"cannot read the file: {reason}")]) from None
     reader = _Reader(str(file))
-    with warnings.catch_warnings():
-        # Anchors given anew, floats as YAML 1.1 has them: what is allowed is nothing to warn of.
-        warnings.simplefilter("ignore", YAMLWarning)
+    with _quietly():
         values = reader.read(text)
     if not isinstance(values, dict):
         expected = Problem(str(file), 1, 1, "expected a map with the keys schema, name and workers")
@@ -82,11 +81,20 @@ def load(file: Path) -> Document:
 def scalar(text: str) -> Any:
     """Return what `text` means as a YAML scalar, for values on the command line: 5 is a number, "5" is text."""
     try:
-        value = YAML(typ="safe", pure=True).load(text)
+        with _quietly():
+            value = YAML(typ="safe", pure=True).load(text)
         _require_sound(value)
     except UNREADABLE:
         return text
     return value if isinstance(value, (str, int, float)) else text
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Have the YAML library not warn of what YAML allows: anchors given anew, floats as YAML 1.1 has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", YAMLWarning)
+        yield
 
 
 def _require_sound(value: object) -> None:
