@@ -75,6 +75,14 @@ class StepEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepUnfinished(Event):
+    """A step at a worker was still going on when the run was decided."""
+
+    worker: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerKilled(Event):
     """The supervisor sent SIGKILL, and why."""
 

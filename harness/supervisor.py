@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.events import RunStarted, ServicePortMade, StepEnded
+from harness.events import RunStarted, ServicePortMade, StepEnded, StepUnfinished
 from harness.member import Ended, Journal, Member
 from harness.outcome import Outcome, Status, describe_exit
 from harness.plan import KillPlan, Plan, StepPlan, Together, only_plan_of
@@ -61,6 +61,7 @@ async def supervise(plan: Plan) -> Outcome:
     except Verdict as decided:
         verdict = decided
     finally:
+        run.note_unfinished()
         await run.tear_down()
     return Outcome(
         cell=plan.cell,
@@ -183,6 +184,11 @@ class Run:
         """Return which other steps were still going on, to append to a reason."""
         others = [f"{step.worker}: {step.text}" for step in self._pending.values() if step is not but]
         return f"; meanwhile {', '.join(others)}" if others else ""
+
+    def note_unfinished(self) -> None:
+        """Write down which steps will not end any more."""
+        for step in self._pending.values():
+            self.journal.add(StepUnfinished, worker=step.worker, step=step.number)
 
     # The end
 

@@ -44,8 +44,6 @@ from sandbox.transport import close_all, has_ended, receive_packet, send_packet,
 from sandbox.vetting import require_address, require_connection, require_host_file, require_memory
 from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS, LAYOUTS, RECEIVE_BYTES, Entry, Kind, decode, encode
 
-_OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
-
 Buffer = bytes | bytearray | memoryview
 
 
@@ -102,7 +100,7 @@ class Imc:
         try:
             return self._connections.make_bound_socket()
         except OSError as error:
-            raise _imc_error(error, {errno.ENFILE: errno.EMFILE}, error.errno) from error
+            raise _imc_error(error, out_of_descriptors=errno.EMFILE, otherwise=error.errno) from error
 
     def imc_accept(self, bound: BoundSocket) -> ConnectedSocket:
         """Wait for the next connection to `bound` (borrowed) and return it, owned by the caller.
@@ -114,7 +112,7 @@ class Imc:
         try:
             return self._connections.accept(bound)
         except OSError as error:
-            raise _imc_error(error, dict.fromkeys(_OUT_OF_DESCRIPTORS, errno.EMFILE)) from error
+            raise _imc_error(error, out_of_descriptors=errno.EMFILE) from error
 
     def imc_connect(self, address: SocketAddress) -> ConnectedSocket:
         """Connect to whoever holds the BoundSocket of `address` (borrowed); the connection is the caller's.
@@ -126,8 +124,7 @@ class Imc:
         try:
             return self._connections.connect(address)
         except OSError as error:
-            numbers = dict.fromkeys(_OUT_OF_DESCRIPTORS, errno.EMFILE) | {errno.ETIMEDOUT: errno.ETIMEDOUT}
-            raise _imc_error(error, numbers) from error
+            raise _imc_error(error, kept=(errno.ETIMEDOUT,), out_of_descriptors=errno.EMFILE) from error
 
     # Messages
 
@@ -159,8 +156,7 @@ class Imc:
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.ECONNRESET):
                 raise EndOfStream("the peer is gone") from error
-            kept = (errno.EAGAIN, errno.EMSGSIZE, errno.EBADF)
-            raise _imc_error(error, dict(zip(kept, kept, strict=True))) from error
+            raise _imc_error(error, kept=(errno.EAGAIN, errno.EMSGSIZE, errno.EBADF)) from error
         return size
 
     def imc_recvmsg(
@@ -191,8 +187,7 @@ class Imc:
         try:
             return self._receive(socket, buffer, size, max_descriptors, nonblock=bool(flags & NONBLOCK))
         except OSError as error:
-            kept = (errno.EAGAIN, errno.ECONNRESET, errno.EBADF)
-            raise _imc_error(error, dict(zip(kept, kept, strict=True))) from error
+            raise _imc_error(error, kept=(errno.EAGAIN, errno.ECONNRESET, errno.EBADF)) from error
         finally:
             self._buffers.append(buffer)
 
@@ -280,7 +275,7 @@ class Imc:
         try:
             left, right = seqpacket_pair()
         except OSError as error:
-            raise _imc_error(error, {errno.EMFILE: errno.ENFILE}, error.errno) from error
+            raise _imc_error(error, out_of_descriptors=errno.ENFILE, otherwise=error.errno) from error
         return DataOnlySocket(left), DataOnlySocket(right)
 
     def imc_mem_obj_create(self, size: int) -> SharedMemory:
@@ -295,7 +290,7 @@ class Imc:
         try:
             memory = SharedMemory(os.memfd_create("imc-memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), size)
         except OSError as error:
-            raise _imc_error(error, {}, errno.ENOMEM) from error
+            raise _imc_error(error, otherwise=errno.ENOMEM) from error
         try:
             os.ftruncate(memory.fileno(), size)
             # A file that its mappers' peer could shorten would be a SIGBUS in waiting.
@@ -367,9 +362,21 @@ def _buffers(data: Buffer | Sequence[Buffer]) -> tuple[Sequence[bytes | memoryvi
     return views, sum(view.nbytes for view in views)
 
 
-def _imc_error(error: OSError, numbers: dict[int, int], otherwise: int | None = errno.EIO) -> ImcError:
-    """Return the ImcError that stands for `error`: its own number where it is one already, else by `numbers`."""
+def _imc_error(
+    error: OSError,
+    *,
+    kept: tuple[int, ...] = (),
+    out_of_descriptors: int | None = None,
+    otherwise: int | None = errno.EIO,
+) -> ImcError:
+    """Return the ImcError that stands for `error`, which is itself where it is one already.
+
+    Numbers in `kept` stay; EMFILE and ENFILE become `out_of_descriptors` where that is given; the rest `otherwise`.
+    """
     if isinstance(error, ImcError):
         return error
-    number = numbers.get(error.errno or 0, otherwise or errno.EIO)
+    if error.errno in (errno.EMFILE, errno.ENFILE) and out_of_descriptors is not None:
+        number: int | None = out_of_descriptors
+    else:
+        number = error.errno if error.errno in kept else otherwise
     return ImcError(number, error.strerror or str(error))

@@ -7,7 +7,16 @@ from reprlib import Repr
 from shlex import quote
 from typing import Any, Final
 
-from harness.events import AddressExported, Event, Offence, Reported, ServicePortMade, StepEnded, WorkerKilled
+from harness.events import (
+    AddressExported,
+    Event,
+    Offence,
+    Reported,
+    ServicePortMade,
+    StepEnded,
+    StepUnfinished,
+    WorkerKilled,
+)
 from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
 from harness.plan import Plan, StepPlan, WorkerPlan
 from harness.scenario import printable, told
@@ -66,6 +75,8 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
             case StepEnded():
                 mark = " ✗ " if event.difference else "  "
                 yield f"{event.worker:<{width}}{mark}{_step(steps[event.step], event.result, owners)}"
+            case StepUnfinished():
+                yield f"{event.worker:<{width}} ✗ {steps[event.step].text}: not finished"
             case Reported():
                 yield f"{event.worker:<{width}}  reported {printable(event.key)} = {SHORT.repr(event.value)}"
             case WorkerKilled():

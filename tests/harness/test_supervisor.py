@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness import Status, run_topology
+from harness.events import StepUnfinished
 from harness.member import Member
 from harness.plan import only_plan_of
 from harness.spawn import Zygote
@@ -87,6 +88,9 @@ def test_a_run_ends_at_its_deadline_and_tells_what_was_going_on(tmp_path: Path) 
     outcome = run_topology(write(tmp_path, topology))
     assert outcome.status is Status.TIMED_OUT
     assert outcome.reason == "the run took longer than 0.3 s; meanwhile guest: accept"
+    assert [(event.worker, event.step) for event in outcome.events if isinstance(event, StepUnfinished)] == [
+        ("guest", 0)
+    ]
 
 
 def test_if_the_zygote_dies_every_worker_is_lost_and_the_run_failed(
