@@ -1,0 +1,35 @@
+"""What README shows is what happens."""
+
+from pathlib import Path
+from textwrap import dedent
+
+from harness.plan import only_plan_of
+from harness.report.text import account
+from harness.supervisor import run_plan
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_account_of_the_introduction_is_the_one_that_readme_shows() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    start = readme.index("    introduction[socketpair]")
+    shown = dedent(readme[start : readme.index("\n\n", start)])
+    plan = only_plan_of(ROOT / "configs" / "introduction.imclab.yaml", {"protocol": "socketpair"})
+    # The last line tells how long it took.
+    told = account(plan, run_plan(plan)).rsplit("\n", 1)[0]
+    assert shown == told
+
+
+def test_the_files_that_the_documents_link_to_exist() -> None:
+    for document in ("README.md", "ARCHITECTURE.md"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        links = [part.split(")")[0] for part in text.split("](")[1:]]
+        assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_files_that_the_reading_path_names_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    path = text[text.index("configs/introduction") : text.index("the kernel")]
+    named = [word for word in path.split() if word.startswith(("harness/", "sandbox/")) and word.endswith(".py")]
+    assert len(named) > 10
+    assert [word for word in named if not list(ROOT.glob(word))] == []
