@@ -108,7 +108,12 @@ def found(paths: Iterable[Path]) -> list[Path]:
 def main() -> None:
     """Run the command and exit with the documented status."""
     interrupts.listen()
-    sys.exit(status_of_command())
+    try:
+        status = status_of_command()
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED.exit_code
+    interrupts.stop_listening()
+    sys.exit(status)
 
 
 def status_of_command() -> int:

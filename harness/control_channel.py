@@ -4,9 +4,11 @@ What comes out of it is a stranger's: each message is checked before anything is
 are bounded. The first one that breaks the rules is an offence, after which nothing more is read.
 """
 
+import _socket
 import asyncio
 import errno
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from harness.waiting import writable
@@ -15,11 +17,14 @@ from sandbox.abi import NONBLOCK
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
+from sandbox.transport import discard, receive_packet
 
 # How much of one worker is read before the others get their turn.
 MESSAGES_A_TURN: Final = 32
 REPORTS_MAX: Final = 10_000
-REPORT_BYTES_MAX: Final = 4 * 1024 * 1024
+REPORT_BYTES_MAX: Final = 1024 * 1024
+# The offender chooses the words of some of them.
+OFFENCE_TEXT_MAX: Final = 200
 
 
 class Listener(Protocol):
@@ -87,18 +92,32 @@ class ControlChannel:
                 return self._listener.offended(error.strerror or "")
             except Offence as error:
                 self._stop_reading()
-                return self._listener.offended(str(error))
+                return self._listener.offended(str(error)[:OFFENCE_TEXT_MAX])
             except ImcError as error:
                 if error.errno == errno.EAGAIN:
                     return None
                 if error.errno != errno.ECONNRESET:
-                    raise
+                    self._stop_reading()
+                    return self._listener.offended(error.strerror or "")
             messages = None if messages is None else messages - 1
         return None
 
+    def end(self) -> None:
+        """Say no more: the worker's next receive is the end of the stream. What it says is still read."""
+        with suppress(OSError):
+            self._sock.socket.shutdown(_socket.SHUT_WR)
+
     def close(self) -> None:
-        """Close our end: the worker's next receive is the end of the stream."""
+        """Close our end, and discard what is still queued there."""
         self._stop_reading()
+        if self._sock.fileno() < 0:
+            return
+        # Left in the queue, its descriptors would be closed by the kernel in our name, which may take its time.
+        with suppress(OSError):
+            self._sock.socket.shutdown(_socket.SHUT_RDWR)
+        with suppress(OSError):
+            while (packet := receive_packet(self._sock.socket, bytearray(1), nonblock=True)).size:
+                discard(packet.fds)
         self._sock.close()
 
     def _stop_reading(self) -> None:

@@ -26,11 +26,17 @@ class Interrupts:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._interrupt)
 
+    def stop_listening(self) -> None:
+        """Ignore both signals from now on: nothing is left to interrupt."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
     def _interrupt(self, *_: object) -> None:
-        self._seen = True
+        again, self._seen = self._seen, True
         if not self._running:
             raise KeyboardInterrupt
-        if self._task is not None and not self._task.done():
+        # Once is enough: a second cancellation would cut the tear-down short, which takes seconds at most.
+        if not again and self._task is not None and not self._task.done():
             self._task.cancel()
             # Wakes a loop that waits in select().
             self._task.get_loop().call_soon_threadsafe(lambda: None)

@@ -164,10 +164,10 @@ class Member:
             self._process.kill()
 
     async def stop(self) -> None:
-        """Close its control channel, and kill it where it does not stop in time. Raises ZygoteError."""
+        """End its control channel, and kill it where it does not stop in time. Raises ZygoteError."""
         self.stopping = True
         if self._channel is not None:
-            self._channel.close()
+            self._channel.end()
         try:
             await asyncio.wait_for(self.exited(), self.plan.stop_within)
         except TimeoutError:

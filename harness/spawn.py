@@ -20,11 +20,10 @@ from typing import Any, Final, Self
 import sandbox
 from harness.waiting import fail, readable, settle, writable
 from sandbox.descriptors import over
-from sandbox.transport import Packet, close_all, receive_packet, send_packet, seqpacket_pair
+from sandbox.transport import Packet, receive_packet, send_packet, seqpacket_pair
 
 BIRTH_SECONDS: Final = 20.0
 DEATH_SECONDS: Final = 10.0
-REQUESTS_IN_FLIGHT: Final = 16
 # SCM_RIGHTS takes 253 in one packet; one of them is the manifest.
 DESCRIPTORS_A_PACKET: Final = 200
 ANSWER_BYTES: Final = 4096
@@ -68,14 +67,13 @@ class Zygote:
         self._starting: dict[int, asyncio.Future[Process]] = {}
         self._running: dict[int, Process] = {}
         self._pidfds: list[int] = []
-        self._window = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         self._sending = asyncio.Lock()
         self._last_id = 0
         self._loop.add_reader(sock.fileno(), self._read)
 
     @classmethod
     async def start(cls) -> Self:
-        """Start a zygote and wait for it. Raises ZygoteError, TimeoutError."""
+        """Start a zygote and wait for it. Raises ZygoteError."""
         ours, theirs = seqpacket_pair()
         try:
             launcher = subprocess.Popen(  # noqa: ASYNC220 - a vfork, with no thread or watcher behind it
@@ -95,19 +93,29 @@ class Zygote:
         zygote = cls(launcher, over(ours))
         try:
             await asyncio.wait_for(asyncio.shield(zygote._born), BIRTH_SECONDS)
+        except TimeoutError:
+            await zygote.stop()
+            raise ZygoteError(f"the zygote was not born within {BIRTH_SECONDS:g} s") from None
         except BaseException:
             await zygote.stop()
             raise
         return zygote
 
     async def spawn(self, manifest: Mapping[str, Any], table: Mapping[int, int]) -> Process:
-        """Fork a worker with `table` (number → fd, borrowed) as its descriptors. Raises ZygoteError, OSError."""
-        async with self._window:
-            self._last_id += 1
-            started = self._starting[self._last_id] = self._loop.create_future()
-            await self._request(self._last_id, manifest, table)
-            process: Process = await started
-            return process
+        """Fork a worker with `table` (number → fd, borrowed) as its descriptors; it runs once `go` was said.
+
+        Raises ZygoteError, OSError.
+        """
+        self._last_id += 1
+        started = self._starting[self._last_id] = self._loop.create_future()
+        await self._request(self._last_id, manifest, table)
+        process: Process = await started
+        return process
+
+    async def go(self) -> None:
+        """Let the workers run that were forked so far, and all later ones at once. Raises ZygoteError."""
+        async with self._sending:
+            await self._send(b'{"go": true}', [])
 
     async def _request(self, worker_id: int, manifest: Mapping[str, Any], table: Mapping[int, int]) -> None:
         memory = os.memfd_create("imclab-manifest", os.MFD_CLOEXEC)
@@ -146,14 +154,17 @@ class Zygote:
             except ConnectionResetError:
                 continue
             if not packet.size:
-                self._lost()
+                self._lost(self._last_words())
+                return
+            if packet.control_truncated:
+                self._lost("no descriptor was free for a pidfd")
                 return
             self._take(json.loads(buffer[: packet.size]), packet)
 
     def _take(self, answer: Mapping[str, Any], packet: Packet) -> None:
         match answer:
             case {"born": int(), "pid_namespace": bool(pid_namespace)}:
-                (self._pidfd,) = packet.fds
+                (self._pidfd,) = self._pidfds = list(packet.fds)
                 self.pid_namespace = pid_namespace
                 settle(self._born, None)
             case {"started": int(worker_id)}:
@@ -167,10 +178,10 @@ class Zygote:
             case {"exited": int(worker_id), "status": int(status)}:
                 settle(self._running.pop(worker_id).exited, os.waitstatus_to_exitcode(status))
 
-    def _lost(self) -> None:
-        """Let everybody who waits for the zygote know that it is gone."""
+    def _lost(self, why: str) -> None:
+        """Let everybody who waits for the zygote know that they wait in vain."""
         self._loop.remove_reader(self._sock.fileno())
-        error = ZygoteError(self._last_words())
+        error = ZygoteError(why)
         fail(self._born, error)
         for started in self._starting.values():
             fail(started, error)
@@ -187,22 +198,28 @@ class Zygote:
     async def stop(self) -> None:
         """End the zygote and all that it forked, and return when they are gone."""
         self._loop.remove_reader(self._sock.fileno())
-        # Where the zygote is init, the kernel ends all others before the zygote itself is gone.
-        for process in self._running.values():
-            process.kill()
-            await readable(process.pidfd, DEATH_SECONDS)
-        await self._learn_of_birth()
-        if self._pidfd >= 0 and self.pid_namespace:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            await readable(self._pidfd, DEATH_SECONDS)
-            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        # The launcher, which is the zygote itself where there is no namespace.
-        self._launcher.kill()
-        self._launcher.wait()
-        close_all(pidfd for pidfd in (self._pidfd, *self._pidfds) if pidfd >= 0)
-        if self._launcher.stderr is not None:
-            self._launcher.stderr.close()
-        self._sock.close()
+        try:
+            # Where the zygote is init, the kernel ends all others before the zygote itself is gone.
+            for process in self._running.values():
+                process.kill()
+                await readable(process.pidfd, DEATH_SECONDS)
+            await self._learn_of_birth()
+            if self._pidfd >= 0 and self.pid_namespace:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                await readable(self._pidfd, DEATH_SECONDS)
+                # A program that ignores SIGCHLD, or waits for every child, has reaped it already.
+                with suppress(ChildProcessError):
+                    os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        finally:
+            # The launcher, which is the zygote itself where there is no namespace.
+            self._launcher.kill()
+            self._launcher.wait()
+            if self._launcher.stderr is not None:
+                self._launcher.stderr.close()
+            for pidfd in self._pidfds:
+                os.close(pidfd)
+            self._sock.close()
 
     async def _learn_of_birth(self) -> None:
         """Where the run ends before the zygote was born, let the launcher finish: who was born has to be reaped."""

@@ -7,19 +7,30 @@ worker that ends otherwise than expected ends the run at once.
 """
 
 import asyncio
+import errno
+import resource
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.events import RunStarted, ServicePortMade, StepEnded, StepUnfinished
-from harness.member import Ended, Journal, Member
+from harness.member import EXIT_TOLD_SECONDS, Ended, Journal, Member
 from harness.outcome import Outcome, Status, describe_exit
 from harness.plan import KillPlan, Plan, StepPlan, Together, only_plan_of
 from harness.routing import granted, make_ports
 from harness.scenario import difference
 from harness.spawn import Zygote, ZygoteError
+
+# How many workers are being started at a time: each takes a handful of descriptors until the zygote has them.
+STARTS_AT_ONCE: Final = 16
+# What a run holds: of each worker two pipes, its control channel, its pidfd, its service port; and while it is started.
+DESCRIPTORS_A_WORKER: Final = 6
+DESCRIPTORS_BESIDES: Final = 8 * STARTS_AT_ONCE
+OUT_OF_RESOURCES: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.ETOOMANYREFS}
+)
 
 
 class Verdict(Exception):
@@ -60,6 +71,10 @@ async def supervise(plan: Plan) -> Outcome:
         verdict = Verdict(Status.FAILED, f"every worker was lost: {error}")
     except Verdict as decided:
         verdict = decided
+    except OSError as error:
+        if error.errno not in OUT_OF_RESOURCES:
+            raise
+        verdict = Verdict(Status.UNSUPPORTED, f"the machine is out of what the run needs: {error}")
     finally:
         run.note_unfinished()
         await run.tear_down()
@@ -87,6 +102,7 @@ class Run:
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
+        self._require_descriptors()
         self._zygote = await Zygote.start()
         self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
         await self._start(self._zygote)
@@ -99,20 +115,33 @@ class Run:
                 await together(member.stop() for member in self.members.values())
             await asyncio.wait(watchers)
 
+    def _require_descriptors(self) -> None:
+        """Refuse, rather than run out of descriptors in the middle. Raises Verdict."""
+        count = len(self.members)
+        needed = len(list(Path("/proc/self/fd").iterdir())) + DESCRIPTORS_A_WORKER * count + DESCRIPTORS_BESIDES
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if needed > limit:
+            text = f"{count} workers need up to {needed} descriptors here, and the limit is {limit}: ulimit -n {needed}"
+            raise Verdict(Status.UNSUPPORTED, text)
+
     async def _start(self, zygote: Zygote) -> None:
         ports = make_ports(self.plan.workers.values())
         for name, port in ports.items():
             self.journal.add(ServicePortMade, worker=name, identity=port.identity)
 
+        window = asyncio.Semaphore(STARTS_AT_ONCE)
+
         async def start(member: Member) -> None:
             port = ports.get(member.plan.name)
             table = granted(member.plan, ports)
-            await member.start(zygote, str(self.plan.folder), table, port.identity if port else "")
+            async with window:
+                await member.start(zygote, str(self.plan.folder), table, port.identity if port else "")
             if port is not None:
                 port.bound.close()
 
         try:
             await together(start(member) for member in self.members.values())
+            await zygote.go()
         finally:
             for port in ports.values():
                 port.close()
@@ -166,6 +195,8 @@ class Run:
         del self._pending[step.worker]
         self.journal.add(StepEnded, worker=step.worker, step=step.number, result=result, difference=differs)
         if differs:
+            # Often the consequence of a death, whose news is on its way and says more: then `_watch` decides.
+            await asyncio.sleep(EXIT_TOLD_SECONDS)
             raise Verdict(Status.FAILED, f"{step.worker}: {step.text}: {differs}", step.place)
 
     async def _kill(self, stage: KillPlan) -> None:

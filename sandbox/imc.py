@@ -40,7 +40,7 @@ from sandbox.protocols import (
     choose_random_token,
     token_of_address,
 )
-from sandbox.transport import close_all, has_ended, receive_packet, send_packet, seqpacket_pair
+from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_pair
 from sandbox.vetting import require_address, require_connection, require_host_file, require_memory
 from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS, LAYOUTS, RECEIVE_BYTES, Entry, Kind, decode, encode
 
@@ -216,7 +216,7 @@ class Imc:
             if pending:
                 raise MalformedMessage(f"{len(pending)} descriptors more than the tags tell")
         except BaseException:
-            close_all(pending)
+            discard(pending)
             for descriptor in adopted:
                 descriptor.close()
             raise
@@ -357,6 +357,8 @@ def _buffers(data: Buffer | Sequence[Buffer]) -> tuple[Sequence[bytes | memoryvi
         views = [memoryview(data)]  # type: ignore[arg-type]
     except TypeError:
         views = [memoryview(buffer) for buffer in data]  # type: ignore[arg-type]
+    if not all(view.c_contiguous for view in views):
+        raise ImcError(errno.EINVAL, "a buffer that is not contiguous")
     if len(views) > BUFFERS_MAX:
         raise ImcError(errno.EINVAL, f"{len(views)} buffers, more than {BUFFERS_MAX}")
     return views, sum(view.nbytes for view in views)

@@ -17,10 +17,12 @@ import os
 import select
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from struct import pack, unpack
 from typing import Final, NamedTuple
 
 from sandbox.abi import KERNEL_DESCRIPTORS_MAX
+from sandbox.descriptors import over
 
 # Plain ints: the enums of `socket` cost twenty times as much to combine.
 _SEND: Final = int(_socket.MSG_NOSIGNAL)
@@ -30,6 +32,8 @@ _TRUNC: Final = int(_socket.MSG_TRUNC)
 _CTRUNC: Final = int(_socket.MSG_CTRUNC)
 _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
+_SO_LINGER: Final = int(_socket.SO_LINGER)
+_NO_LINGER: Final = pack("ii", 1, 0)
 _SCM_PIDFD: Final = 4  # linux/socket.h; Python has no name for it
 _FIONREAD: Final = 0x541B  # asm-generic/ioctls.h
 
@@ -61,10 +65,21 @@ def seqpacket_pair() -> tuple[int, int]:
     return left.detach(), right.detach()
 
 
-def close_all(fds: Iterable[int]) -> None:
-    """Close each of these fds."""
+def discard(fds: Iterable[int]) -> None:
+    """Close fds that a stranger sent and nobody wants, without waiting for anything.
+
+    A TCP socket with unsent data and SO_LINGER would hold whoever closes it last for as long as its sender chose.
+    """
     for fd in fds:
-        os.close(fd)
+        # What is no socket does not linger, and what could not be closed is closed all the same.
+        with suppress(OSError):
+            sock = over(fd)
+            try:
+                sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _NO_LINGER)
+            finally:
+                sock.detach()
+        with suppress(OSError):
+            os.close(fd)
 
 
 def send_packet(
@@ -108,7 +123,7 @@ def receive_packet(sock: _socket.socket, buffer: bytearray | memoryview, *, nonb
         wait_until(sock, select.POLLIN, None)
     fds = _owned_descriptors(control) if control else ()
     if answer & _CTRUNC:
-        close_all(fds)
+        discard(fds)
         fds = ()
     return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CTRUNC), bool(control))
 
@@ -120,7 +135,7 @@ def _owned_descriptors(control: list[tuple[int, int, bytes]]) -> tuple[int, ...]
         if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
             fds += unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
         elif level == _SOL_SOCKET and kind == _SCM_PIDFD:
-            close_all(fd for fd in unpack("i", data) if fd >= 0)
+            discard(fd for fd in unpack("i", data) if fd >= 0)
     return fds
 
 

@@ -5,6 +5,7 @@ three kinds of SEQPACKET pair apart; there the tag decides. No function here tak
 """
 
 import _socket
+import fcntl
 import os
 import stat
 
@@ -46,6 +47,7 @@ def require_connection(fd: int, what: str) -> None:
 
 def require_host_file(fd: int) -> None:
     """Raise MalformedMessage unless `fd` is a regular file or a character device."""
+    require_usable(fd, "host file")
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
         raise MalformedMessage("a host file that is neither a regular file nor a character device")
@@ -53,8 +55,15 @@ def require_host_file(fd: int) -> None:
 
 def require_memory(fd: int, size: int) -> None:
     """Raise MalformedMessage unless `fd` is a regular file of at least `size` bytes."""
+    require_usable(fd, "SharedMemory")
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise MalformedMessage("a SharedMemory that is no regular file")
     if status.st_size < size:
         raise MalformedMessage(f"a SharedMemory of {size} bytes on a file of {status.st_size}")
+
+
+def require_usable(fd: int, what: str) -> None:
+    """Raise MalformedMessage where `fd` names a file and cannot be read or written (O_PATH)."""
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH:
+        raise MalformedMessage(f"a {what} that is a mere name of a file (O_PATH)")

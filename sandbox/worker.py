@@ -11,6 +11,7 @@
 Nothing else is there: no path, no port, no environment but what the topology gives.
 """
 
+import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 from sandbox import control
 from sandbox.abi import CONTROL_CHANNEL, FIRST_IMPORT, SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress
-from sandbox.errors import EndOfStream
+from sandbox.errors import EndOfStream, ImcError
 from sandbox.imc import Imc
 
 
@@ -69,12 +70,18 @@ class Worker:
 
     def next_step(self) -> dict[str, Any] | None:
         """Wait for the scenario's next step, or None at its end. `answer` it before asking for another."""
-        try:
-            message = self.imc.imc_recvmsg(self.control_channel)
-        except EndOfStream:
-            return None
-        _, step = control.decode(message.data)
-        return dict(step)
+        while True:
+            try:
+                message = self.imc.imc_recvmsg(self.control_channel)
+            except EndOfStream:
+                return None
+            except ImcError as error:
+                # The supervisor left something of ours unread; what it said before comes now.
+                if error.errno != errno.ECONNRESET:
+                    raise
+            else:
+                _, step = control.decode(message.data)
+                return dict(step)
 
     def answer(self, result: Mapping[str, Any]) -> None:
         """Say how the step went."""

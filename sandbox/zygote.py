@@ -10,12 +10,16 @@ arguments, environment) lies in a memfd that only the worker reads, so siblings 
 
     supervisor → zygote   {"spawn": id, "targets": [number, …], "more": bool}   fds: one a target; the last packet's
                                                                                first fd is the manifest
+                          {"go": true}                                         forked workers wait for this
     zygote → supervisor   {"born": pid, "pid_namespace": bool}                  fd: the zygote's pidfd (by the launcher)
                           {"started": id}                                      fd: the worker's pidfd
                           {"exited": id, "status": wait status}
                           {"failed": id, "errno": number}
 
 (A spawn whose targets do not fit one packet's descriptors comes in several; all but the last say more.)
+
+No worker runs before all are forked: one that fills its user's quota of descriptors in flight would else keep the
+supervisor and the zygote from passing those of the others.
 """
 
 import _socket
@@ -37,7 +41,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sandbox.descriptors import over
-from sandbox.transport import close_all, receive_packet, send_packet
+from sandbox.transport import receive_packet, send_packet
 from sandbox.worker import Worker
 
 # linux/sched.h
@@ -65,6 +69,7 @@ PRELOADED: Final = ("linecache", "mmap", "random", "selectors", "socket", "sandb
 
 def main() -> NoReturn:
     """Serve the supervisor at the other end of the lifeline, which is stdin at first."""
+    forget_signals()
     lifeline = over(os.dup(0))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -76,6 +81,15 @@ def main() -> NoReturn:
     enter_pid_namespace(lifeline)
     die_with_parent()
     Zygote(lifeline).serve()
+
+
+def forget_signals() -> None:
+    """Leave behind what the supervisor's process blocks or ignores; what Python ignores by itself stays ignored."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def die_with_parent() -> None:
@@ -144,6 +158,8 @@ class Zygote:
         self._wakeup, self._wakeup_writer = (over(end.detach()) for end in _socket.socketpair())
         self._pending: list[tuple[int, int]] = []
         self._workers: dict[int, int] = {}
+        # Reads as ended once we close the writing end.
+        self._gate, self._gate_holder = os.pipe()
 
     def serve(self) -> NoReturn:
         """Serve until the supervisor is gone."""
@@ -182,6 +198,9 @@ class Zygote:
         if not packet.size:
             self._end()
         request = json.loads(buffer[: packet.size])
+        if "go" in request:
+            os.close(self._gate_holder)
+            return
         fds = list(packet.fds)
         manifest = -1 if request["more"] else fds.pop(0)
         self._pending += zip(fds, request["targets"], strict=True)
@@ -203,7 +222,8 @@ class Zygote:
             pidfd = os.pidfd_open(pid)
             tell(self._lifeline, {"started": worker_id}, pidfd)
             os.close(pidfd)
-        close_all([manifest, *(fd for fd, _ in placements)])
+        for fd in (manifest, *(fd for fd, _ in placements)):
+            os.close(fd)
 
     def _reap(self) -> None:
         """Report each worker that ended; orphans, whose init we are, just go."""
@@ -222,6 +242,8 @@ class Zygote:
         status = 1
         try:
             die_with_parent()
+            os.close(self._gate_holder)
+            os.read(self._gate, 1)
             if os.getppid() != parent:
                 os._exit(1)
             signal.set_wakeup_fd(-1)

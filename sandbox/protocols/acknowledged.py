@@ -22,7 +22,7 @@ from sandbox.errors import ImcError, MalformedMessage
 from sandbox.protocols.connect_message import offer_connection
 from sandbox.protocols.interface import AddressForm, Options
 from sandbox.protocols.socketpair import SocketpairProtocol
-from sandbox.transport import close_all, milliseconds_until, receive_packet, send_packet
+from sandbox.transport import discard, milliseconds_until, receive_packet, send_packet
 
 
 class AcknowledgedProtocol:
@@ -81,7 +81,7 @@ def await_acknowledgement(connection: ConnectedSocket, address: SocketAddress, d
         packet = receive_packet(connection.socket, buffer, nonblock=True)
     except BlockingIOError:
         raise ImcError(errno.EIO, "every BoundSocket of the address was closed") from None
-    close_all(packet.fds)
+    discard(packet.fds)
     if packet.size == 0:
         raise ImcError(errno.EIO, "the server closed the connection without accepting it")
     if buffer != ACKNOWLEDGE or packet.truncated or packet.fds or packet.control_truncated:

@@ -5,7 +5,7 @@ import errno
 
 from sandbox.descriptors import ConnectedSocket
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
-from sandbox.transport import close_all, has_ended, receive_packet, send_packet, seqpacket_pair
+from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_pair
 from sandbox.vetting import require_connection
 
 
@@ -46,6 +46,6 @@ def take_connection(sock: _socket.socket, message: bytes) -> ConnectedSocket:
             raise MalformedMessage(f"a connect message with {len(packet.fds)} descriptors, not 1")
         require_connection(packet.fds[0], "connection")
     except BaseException:
-        close_all(packet.fds)
+        discard(packet.fds)
         raise
     return ConnectedSocket(packet.fds[0])

@@ -144,3 +144,39 @@ def test_an_answer_that_makes_no_sense_fails_the_run(result: str, tmp_path: Path
     outcome = run_topology(write(tmp_path, topology, guest=source))
     assert outcome.status is Status.FAILED
     assert outcome.reason.startswith("guest ")
+
+
+LINGER = """
+    import socket, struct, time
+
+    def main(worker):
+        server = socket.create_server(("127.0.0.1", 0))
+        lingering = socket.create_connection(server.getsockname())
+        lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100))
+        lingering.setblocking(False)
+        try:
+            while True:
+                lingering.send(bytes(65536))
+        except BlockingIOError:
+            pass
+        raw = socket.socket(fileno=5)
+        # The reports keep the supervisor busy until ours is the last reference but the queue's.
+        for n in range(20):
+            worker.report(str(n), [0] * 9000)
+        for _ in range({count}):
+            socket.send_fds(raw, [b"x"], [lingering.fileno()])
+        lingering.close()
+        time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_descriptor_that_lingers_when_it_is_closed_cannot_hold_the_supervisor(count: int, tmp_path: Path) -> None:
+    topology = """
+        workers:
+          guest: {program: "guest:main", protocol: socketpair}
+        within: 10s
+    """
+    outcome = run_topology(write(tmp_path, topology, guest=LINGER.format(count=count)))
+    assert outcome.workers["guest"].offence is not None
+    assert outcome.seconds < 10

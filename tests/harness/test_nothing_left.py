@@ -99,7 +99,7 @@ def test_a_run_that_fails_or_times_out_leaves_no_descriptor_and_no_process(tmp_p
     topology = """
         workers:
           stuck: {program: "guest:main", protocol: socketpair, stop: {within: 100ms}}
-        within: 300ms
+        within: 3s
     """
     file = write(tmp_path, topology, guest="import time\n\ndef main(worker): time.sleep(3600)\n")
     before = open_descriptors()

@@ -2,7 +2,11 @@
 
 import asyncio
 import errno
+import re
+import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +83,7 @@ def test_a_worker_that_does_not_stop_is_killed_and_fails_the_run(tmp_path: Path)
 
 def test_a_run_ends_at_its_deadline_and_tells_what_was_going_on(tmp_path: Path) -> None:
     topology = """
-        within: 300ms
+        within: 3s
         workers:
           guest: {program: "sandbox.programs.probe:main", protocol: socketpair, service_port: exported}
         scenario:
@@ -87,7 +91,7 @@ def test_a_run_ends_at_its_deadline_and_tells_what_was_going_on(tmp_path: Path) 
     """
     outcome = run_topology(write(tmp_path, topology))
     assert outcome.status is Status.TIMED_OUT
-    assert outcome.reason == "the run took longer than 0.3 s; meanwhile guest: accept"
+    assert outcome.reason == "the run took longer than 3 s; meanwhile guest: accept"
     assert [(event.worker, event.step) for event in outcome.events if isinstance(event, StepUnfinished)] == [
         ("guest", 0)
     ]
@@ -195,6 +199,90 @@ def test_a_run_that_is_cancelled_or_cannot_start_its_workers_leaves_no_descripto
         raise BlockingIOError(errno.EAGAIN, "fork")
 
     monkeypatch.setattr(Zygote, "spawn", out_of_processes)
-    with pytest.raises(BlockingIOError):
-        asyncio.run(supervise(plan))
+    outcome = asyncio.run(supervise(plan))
+    assert outcome.status is Status.UNSUPPORTED
+    assert outcome.reason == "the machine is out of what the run needs: [Errno 11] fork"
     assert open_descriptors.only()
+
+
+def test_a_run_that_needs_more_descriptors_than_there_are_says_how_many_and_starts_nothing(tmp_path: Path) -> None:
+    plan = only_plan_of(write(tmp_path, ONE_WORKER, guest=IDLE), {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        outcome = asyncio.run(supervise(plan))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert outcome.status is Status.UNSUPPORTED
+    assert re.fullmatch(
+        r"1 workers need up to \d+ descriptors here, and the limit is 100: ulimit -n \d+", outcome.reason
+    )
+    assert outcome.events == ()
+
+
+LAST_WORDS = """
+    def main(worker):
+        while worker.next_step() is not None:
+            worker.answer({"error": None})
+            worker.report("after", "a step")
+        worker.report("after", "the end")
+"""
+
+
+def test_what_a_worker_reports_after_its_last_step_and_at_the_end_arrives(tmp_path: Path) -> None:
+    topology = """
+        workers:
+          guest: {program: "guest:main", protocol: socketpair}
+        scenario:
+          - {at: guest, do: mem_obj_create}
+    """
+    for _ in range(10):
+        outcome = run_topology(write(tmp_path, topology, guest=LAST_WORDS))
+        assert (outcome.reason, outcome.workers["guest"].reports) == ("all as expected", {"after": "the end"})
+
+
+def test_a_death_is_told_rather_than_what_follows_from_it(tmp_path: Path) -> None:
+    topology = """
+        defaults: {protocol: socketpair}
+        workers:
+          dies: {program: "dies:main"}
+          waits: {program: "sandbox.programs.probe:main", service_port: exported}
+        routes:
+          - {grant: waits, to: dies}
+        scenario:
+          - {at: waits, do: accept, as: c}
+          - {at: waits, do: recvmsg, socket: c}
+    """
+    dies = "import os\n\ndef main(worker):\n    c = worker.imc.imc_connect(worker.imports['waits'])\n    os.abort()\n"
+    for _ in range(5):
+        outcome = run_topology(write(tmp_path, topology, dies=dies))
+        assert outcome.reason == "dies was ended by SIGABRT, where the topology expects that it exited with 0"
+
+
+@pytest.mark.parametrize(
+    "beforehand",
+    [
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())",
+        "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]",
+    ],
+)
+def test_whatever_the_caller_does_with_signals_a_run_is_the_same(beforehand: str, tmp_path: Path) -> None:
+    source = """
+        import signal
+
+        def main(worker):
+            ignored = [n.name for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
+            worker.report("ignored", sorted(ignored))
+            worker.report("blocked", len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+    """
+    file = write(tmp_path, ONE_WORKER, guest=source)
+    script = f"""
+import signal
+{beforehand}
+from harness import run_topology
+outcome = run_topology({str(file)!r})
+print(outcome.reason, outcome.workers["guest"].reports)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "all as expected {'ignored': ['SIGPIPE', 'SIGXFSZ'], 'blocked': 0}\n", done.stderr

@@ -5,6 +5,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ import pytest
 from sandbox.descriptors import ConnectedSocket
 from sandbox.transport import (
     CONTROL_ROOM,
-    close_all,
+    discard,
     has_ended,
     milliseconds_until,
     receive_packet,
@@ -54,7 +55,7 @@ def test_a_packet_arrives_as_it_was_sent_with_its_descriptors_in_order(pair: Pai
         for sent, received in zip(fds, packet.fds, strict=True):
             assert os.path.samestat(os.fstat(sent), os.fstat(received))
             assert not os.get_inheritable(received)
-        close_all(packet.fds)
+        discard(packet.fds)
 
 
 def test_a_packet_without_descriptors_brings_no_control_message(pair: Pair) -> None:
@@ -80,7 +81,7 @@ def test_there_is_room_for_all_the_descriptors_that_the_kernel_can_send(pair: Pa
     packet = receive_packet(right.socket, bytearray(1))
     assert len(packet.fds) == 253
     assert not packet.control_truncated
-    close_all(packet.fds)
+    discard(packet.fds)
     assert before.only()
     assert socket.CMSG_SPACE(253 * array.array("i").itemsize) < CONTROL_ROOM
 
@@ -152,3 +153,27 @@ def test_a_hang_up_ends_the_waiting_and_so_does_the_deadline(pair: Pair) -> None
 def test_a_deadline_in_the_past_is_no_time_and_not_for_ever() -> None:
     assert milliseconds_until(time.monotonic() - 5) == 0
     assert 4000 < milliseconds_until(time.monotonic() + 5) <= 5000
+
+
+def test_what_nobody_wants_is_closed_at_once_however_long_its_sender_made_it_linger() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = socket.create_connection(server.getsockname())
+        receiver, _ = server.accept()
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 20))
+    for _ in range(1000):
+        try:
+            sender.send(bytes(65536), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            break
+    began = time.monotonic()
+    discard([sender.detach()])
+    assert time.monotonic() - began < 5
+    receiver.close()
+
+
+def test_all_that_nobody_wants_is_closed_even_where_one_close_fails() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    discard([reader, writer])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writer)
