@@ -32,11 +32,13 @@ class Interrupts:
             signal.signal(number, signal.SIG_IGN)
 
     def _interrupt(self, *_: object) -> None:
-        again, self._seen = self._seen, True
+        if self._seen:
+            # Once is enough: a second cancellation would cut the tear-down short, which takes seconds at most.
+            return
+        self._seen = True
         if not self._running:
             raise KeyboardInterrupt
-        # Once is enough: a second cancellation would cut the tear-down short, which takes seconds at most.
-        if not again and self._task is not None and not self._task.done():
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             # Wakes a loop that waits in select().
             self._task.get_loop().call_soon_threadsafe(lambda: None)

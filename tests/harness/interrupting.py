@@ -1,10 +1,11 @@
 """Runs topologies and ends them at random moments, in a network namespace of its own; prints what was left.
 
-    python -m tests.harness.interrupting SIGNAL COUNT TOPOLOGY
+    python -m tests.harness.interrupting SIGNAL COUNT TOPOLOGY [impatient]
 
 It is the subreaper of all that it starts, so whatever outlives a run becomes its child, and the abstract names in its
 network namespace are those of its runs alone. Prints one line for each end that lay inside a run, `INSIDE milliseconds
-status`, and raises where anything is left.
+status`, and raises where anything is left. Whoever is impatient
+sends the signal again and again until the run has ended.
 """
 
 import ctypes
@@ -49,6 +50,7 @@ def run_in_child(topology: str, protocol: str, command: bool) -> tuple[int, int]
         os.write(writer, b"<")
         run = cli.status_of_command if command else lambda: int(not run_topology(topology, protocol=protocol).passed)
         status = run()
+        cli.interrupts.stop_listening()
     except KeyboardInterrupt:
         status = 130
     finally:
@@ -70,21 +72,30 @@ def wait_until_nothing_is_left() -> None:
     assert not left, left
 
 
-def interrupt_once(number: signal.Signals, topology: str, protocol: str, longest: float) -> str | None:
+def wait_impatiently(pid: int, number: signal.Signals) -> int:
+    """Send the signal every few milliseconds until the process is gone, and return its wait status."""
+    pidfd = os.pidfd_open(pid)
+    while not select.select([pidfd], [], [], random.uniform(0, 0.01))[0]:  # noqa: S311
+        os.kill(pid, number)
+    os.close(pidfd)
+    return os.waitpid(pid, 0)[1]
+
+
+def interrupt_once(number: signal.Signals, topology: str, protocol: str, longest: float, impatient: bool) -> str | None:
     """End one run at a random moment; None where it had ended by itself before."""
     pid, pipe = run_in_child(topology, protocol, command=number is not signal.SIGKILL)
     assert os.read(pipe, 1) == b"<"
     moment = random.uniform(0, longest)  # noqa: S311 - a moment, not a secret
     ended_before, _, _ = select.select([pipe], [], [], moment)
     os.kill(pid, number)
-    _, status = os.waitpid(pid, 0)
+    status = wait_impatiently(pid, number) if impatient else os.waitpid(pid, 0)[1]
     os.close(pipe)
     wait_until_nothing_is_left()
     code = os.waitstatus_to_exitcode(status)
     return None if ended_before or code == 0 else f"INSIDE {moment * 1000:.1f} {code}"
 
 
-def main_loop(number: signal.Signals, count: int, topology: str) -> None:
+def main_loop(number: signal.Signals, count: int, topology: str, impatient: bool) -> None:
     isolate()
     began = time.monotonic()
     pid, pipe = run_in_child(topology, "socketpair", command=False)
@@ -94,11 +105,11 @@ def main_loop(number: signal.Signals, count: int, topology: str) -> None:
     wait_until_nothing_is_left()
     inside = 0
     while inside < count:
-        line = interrupt_once(number, topology, list(PROTOCOLS)[inside % len(PROTOCOLS)], longest)
+        line = interrupt_once(number, topology, list(PROTOCOLS)[inside % len(PROTOCOLS)], longest, impatient)
         if line:
             inside += 1
             sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":
-    main_loop(signal.Signals[sys.argv[1]], int(sys.argv[2]), sys.argv[3])
+    main_loop(signal.Signals[sys.argv[1]], int(sys.argv[2]), sys.argv[3], impatient=sys.argv[4:] == ["impatient"])

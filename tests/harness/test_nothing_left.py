@@ -20,10 +20,11 @@ def open_descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - iterdir would hold a descriptor itself
 
 
-def interrupt(number: str, count: int, tmp_path: Path, *prefix: str) -> list[str]:
+def interrupt(number: str, count: int, tmp_path: Path, *prefix: str, impatient: bool = False) -> list[str]:
     """End `count` runs by this signal at random moments; nothing may be left of any of them."""
     done = subprocess.run(
-        [*prefix, sys.executable, "-m", "tests.harness.interrupting", number, str(count), str(INTRODUCTION)],
+        [*prefix, sys.executable, "-m", "tests.harness.interrupting", number, str(count), str(INTRODUCTION)]
+        + ["impatient"] * impatient,
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -40,9 +41,10 @@ def test_kill_minus_9_of_the_supervisor_at_50_moments_leaves_nothing(tmp_path: P
     assert [end.split()[2] for end in ends] == ["-9"] * 50
 
 
+@pytest.mark.parametrize("impatient", [False, True], ids=["once", "again and again"])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_command_exits_with_130_and_leaves_nothing(number: str, tmp_path: Path) -> None:
-    ends = interrupt(number, 10, tmp_path)
+def test_an_interrupted_command_exits_with_130_and_leaves_nothing(number: str, impatient: bool, tmp_path: Path) -> None:
+    ends = interrupt(number, 10, tmp_path, impatient=impatient)
     assert [end.split()[2] for end in ends] == ["130"] * 10
 
 

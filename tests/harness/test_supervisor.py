@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import Status, run_topology
-from harness.events import StepUnfinished
+from harness.events import AddressExported, StepUnfinished, WorkerReady, WorkerStarted
 from harness.member import Member
 from harness.plan import only_plan_of
 from harness.spawn import Zygote
@@ -169,6 +169,19 @@ def test_threads_work_in_a_worker(tmp_path: Path) -> None:
             worker.report("threads", len(counted))
     """
     assert run_topology(write(tmp_path, ONE_WORKER, guest=source)).workers["guest"].reports == {"threads": 20}
+
+
+def test_no_worker_runs_before_all_are_forked(tmp_path: Path) -> None:
+    workers = ", ".join(f"w{index}: {{}}" for index in range(40))
+    topology = f"""
+        defaults: {{protocol: socketpair, program: "guest:main", service_port: exported}}
+        workers: {{{workers}}}
+    """
+    events = run_topology(write(tmp_path, topology, guest="def main(worker): pass\n")).events
+    started = [index for index, event in enumerate(events) if isinstance(event, WorkerStarted)]
+    ran = [index for index, event in enumerate(events) if isinstance(event, (AddressExported, WorkerReady))]
+    assert len(started) == 40
+    assert max(started) < min(ran)
 
 
 def test_60_workers_run_at_once(tmp_path: Path) -> None:
