@@ -1,5 +1,6 @@
 """A worker that breaks the rules of its control channel is named in the outcome and ended; the supervisor goes on."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -150,8 +151,7 @@ LINGER = """
     import socket, struct, time
 
     def main(worker):
-        server = socket.create_server(("127.0.0.1", 0))
-        lingering = socket.create_connection(server.getsockname())
+        lingering = socket.create_connection(("127.0.0.1", worker.args["port"]))
         lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100))
         lingering.setblocking(False)
         try:
@@ -160,10 +160,10 @@ LINGER = """
         except BlockingIOError:
             pass
         raw = socket.socket(fileno=5)
-        # The reports keep the supervisor busy until ours is the last reference but the queue's.
+        # The reports keep the supervisor busy until the queue's is the last reference.
         for n in range(20):
             worker.report(str(n), [0] * 9000)
-        for _ in range({count}):
+        for _ in range(worker.args["count"]):
             socket.send_fds(raw, [b"x"], [lingering.fileno()])
         lingering.close()
         time.sleep(3600)
@@ -172,11 +172,14 @@ LINGER = """
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_descriptor_that_lingers_when_it_is_closed_cannot_hold_the_supervisor(count: int, tmp_path: Path) -> None:
-    topology = """
-        workers:
-          guest: {program: "guest:main", protocol: socketpair}
-        within: 10s
-    """
-    outcome = run_topology(write(tmp_path, topology, guest=LINGER.format(count=count)))
+    # The other end outlives the worker: its death would end the connection, and the lingering.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        topology = f"""
+            workers:
+              guest: {{program: "guest:main", protocol: socketpair, args: {{port: {port}, count: {count}}}}}
+            within: 10s
+        """
+        outcome = run_topology(write(tmp_path, topology, guest=LINGER))
     assert outcome.workers["guest"].offence is not None
     assert outcome.seconds < 10

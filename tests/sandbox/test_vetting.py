@@ -66,6 +66,17 @@ def test_memory_is_at_least_as_long_as_it_says() -> None:
             vetting.require_memory(fd, 131072)
 
 
+@pytest.mark.parametrize("role", ["host file", "memory"])
+def test_a_mere_name_of_a_file_is_no_file(role: str) -> None:
+    with fds_of("memfd") as [fd]:
+        name = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
+        try:
+            with pytest.raises(MalformedMessage):
+                VETTING[role](name)
+        finally:
+            os.close(name)
+
+
 def test_vetting_leaves_the_flags_of_the_open_file_alone() -> None:
     with fds_of("seqpacket pair") as [fd]:
         vetting.require_address(fd)
