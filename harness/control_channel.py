@@ -63,6 +63,7 @@ class ControlChannel:
         self._loop = asyncio.get_running_loop()
         self._reports = 0
         self._report_bytes = 0
+        self._reading = True
         self._loop.add_reader(sock.fileno(), self.read, MESSAGES_A_TURN)
 
     async def ask(self, step: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ class ControlChannel:
 
     def read(self, messages: int | None = None) -> None:
         """Take in what the worker has said, at most so many messages."""
-        while self._sock.fileno() >= 0 and messages != 0:
+        while self._reading and messages != 0:
             try:
                 message = self._imc.imc_recvmsg(self._sock, flags=NONBLOCK)
                 self._take(message.data, message.descriptors)
@@ -121,7 +122,9 @@ class ControlChannel:
         self._sock.close()
 
     def _stop_reading(self) -> None:
-        if self._sock.fileno() >= 0:
+        """Read nothing more, however much there is."""
+        if self._reading:
+            self._reading = False
             self._loop.remove_reader(self._sock.fileno())
 
     def _take(self, data: bytes, descriptors: tuple[Descriptor, ...]) -> None:

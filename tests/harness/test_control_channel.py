@@ -79,6 +79,12 @@ def test_an_export_is_the_service_port_s_own_address_and_once(protocol: str, aga
     assert outcome.workers["guest"].offence == "an address that is not its service port's, or not to be exported"
 
 
+def test_after_an_offence_nothing_more_is_read(tmp_path: Path) -> None:
+    outcome = offend(tmp_path, "raw.send(b'x'); worker.report('late', 1); raw.send(b'yy')")
+    assert outcome.workers["guest"].offence == "a message of 1 bytes is shorter than its header"
+    assert outcome.workers["guest"].reports == {}
+
+
 def test_a_flood_of_reports_is_bounded_in_number(tmp_path: Path) -> None:
     outcome = offend(tmp_path, "for n in range(1_000_000): worker.report('n', n)")
     assert outcome.workers["guest"].offence == f"more than {REPORTS_MAX} reports or {REPORT_BYTES_MAX} bytes of them"
