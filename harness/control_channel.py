@@ -17,7 +17,7 @@ from sandbox.abi import NONBLOCK
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
-from sandbox.transport import discard, receive_packet
+from sandbox.transport import discard, has_ended, receive_packet
 
 # How much of one worker is read before the others get their turn.
 MESSAGES_A_TURN: Final = 32
@@ -117,7 +117,9 @@ class ControlChannel:
         with suppress(OSError):
             self._sock.socket.shutdown(_socket.SHUT_RDWR)
         with suppress(OSError):
-            while (packet := receive_packet(self._sock.socket, bytearray(1), nonblock=True)).size:
+            packet = None
+            while packet is None or not has_ended(self._sock.socket, packet):
+                packet = receive_packet(self._sock.socket, bytearray(1), nonblock=True)
                 discard(packet.fds)
         self._sock.close()
 

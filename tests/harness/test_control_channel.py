@@ -156,22 +156,25 @@ def test_an_answer_that_makes_no_sense_fails_the_run(result: str, tmp_path: Path
 LINGER = """
     import socket, struct, time
 
-    def main(worker):
-        lingering = socket.create_connection(("127.0.0.1", worker.args["port"]))
-        lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100))
-        lingering.setblocking(False)
+    def lingering(port):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100))
+        sock.setblocking(False)
         try:
             while True:
-                lingering.send(bytes(65536))
+                sock.send(bytes(65536))
         except BlockingIOError:
-            pass
+            return sock
+
+    def main(worker):
+        socks = [lingering(worker.args["port"]) for _ in range(worker.args["count"])]
         raw = socket.socket(fileno=5)
         # The reports keep the supervisor busy until the queue's is the last reference.
         for n in range(20):
             worker.report(str(n), [0] * 9000)
-        for _ in range(worker.args["count"]):
-            socket.send_fds(raw, [b"x"], [lingering.fileno()])
-        lingering.close()
+        for sock in socks:
+            socket.send_fds(raw, [b"x"], [sock.fileno()])
+            sock.close()
         time.sleep(3600)
 """
 
