@@ -16,7 +16,8 @@ import typer
 from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
 from harness.interrupts import Interrupts
 from harness.outcome import Status, worst
-from harness.plan import Plan, plans_of
+from harness.plan import Plan
+from harness.planner import plans_of
 from harness.report.text import account, failure, summary
 from harness.supervisor import supervise
 from harness.topology import SUFFIX

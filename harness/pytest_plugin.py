@@ -8,7 +8,8 @@ import pytest
 
 from harness.errors import TopologyError
 from harness.outcome import Outcome
-from harness.plan import Plan, plans_of
+from harness.plan import Plan
+from harness.planner import plans_of
 from harness.report.text import failure
 from harness.supervisor import run_plan, run_topology
 from harness.topology import SUFFIX

@@ -18,7 +18,8 @@ from typing import Any, Final
 from harness.events import RunStarted, ServicePortMade, StepEnded, StepUnfinished
 from harness.member import EXIT_TOLD_SECONDS, Ended, Journal, Member
 from harness.outcome import Outcome, Status, describe_exit
-from harness.plan import KillPlan, Plan, StepPlan, Together, only_plan_of
+from harness.plan import KillPlan, Plan, StepPlan, Together
+from harness.planner import only_plan_of
 from harness.routing import granted, make_ports
 from harness.scenario import difference
 from harness.spawn import Zygote, ZygoteError

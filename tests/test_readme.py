@@ -3,7 +3,7 @@
 from pathlib import Path
 from textwrap import dedent
 
-from harness.plan import only_plan_of
+from harness.planner import only_plan_of
 from harness.report.text import account
 from harness.supervisor import run_plan
 

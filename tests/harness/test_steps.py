@@ -13,7 +13,7 @@ import pytest
 
 from harness.events import StepEnded, WorkerExited, WorkerKilled
 from harness.outcome import Outcome, Status
-from harness.plan import plans_of
+from harness.planner import plans_of
 from harness.report.text import failure
 from harness.supervisor import run_plan
 from tests.harness.topologies import HEAD, PROBES, PROTOCOLS, only

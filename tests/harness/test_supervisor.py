@@ -15,7 +15,7 @@ import pytest
 from harness import Status, run_topology
 from harness.events import AddressExported, StepUnfinished, WorkerReady, WorkerStarted
 from harness.member import Member
-from harness.plan import only_plan_of
+from harness.planner import only_plan_of
 from harness.spawn import Zygote
 from harness.supervisor import supervise
 from tests.harness.written import ONE_WORKER, write

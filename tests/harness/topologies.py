@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import Problem, TopologyError
-from harness.plan import Plan, plans_of
+from harness.plan import Plan
+from harness.planner import plans_of
 
 PROTOCOLS: Final = ("stream", "datagram", "socketpair", "acknowledged")
 

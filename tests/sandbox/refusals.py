@@ -9,7 +9,7 @@ from sandbox.errors import ImcError
 
 
 @contextmanager
-def refused(number: int, kind: type[ImcError] = ImcError) -> Iterator[None]:
+def raises(number: int, kind: type[ImcError] = ImcError) -> Iterator[None]:
     """Expect just this error: a subclass of ImcError is not taken for an ImcError."""
     with pytest.raises(ImcError) as caught:
         yield

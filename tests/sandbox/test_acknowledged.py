@@ -15,7 +15,7 @@ from tests.kernel import Background, OpenDescriptors
 from tests.sandbox.connections import connect_and_accept, fill
 from tests.sandbox.party import in_a_process
 from tests.sandbox.raw import fds_of, raw, receive_raw, received_raw, send_raw, seqpacket_pair
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 
 Port = tuple[BoundSocket, SocketAddress]
 
@@ -39,7 +39,7 @@ def test_connect_waits_until_it_was_accepted(imc: Imc, port: Port) -> None:
     with imc.imc_accept(bound) as server, connecting.result() as client:
         imc.imc_sendmsg(client, b"hello")
         assert imc.imc_recvmsg(server).data == b"hello"
-        with refused(errno.EAGAIN):  # the acknowledgement is no message
+        with raises(errno.EAGAIN):  # the acknowledgement is no message
             imc.imc_recvmsg(client, flags=NONBLOCK)
 
 
@@ -56,7 +56,7 @@ def test_the_acceptor_answers_with_one_byte_before_it_hands_the_connection_out(i
 def test_a_server_that_never_accepts_is_etimedout_within_the_deadline(port: Port) -> None:
     before = OpenDescriptors()
     started = time.monotonic()
-    with refused(errno.ETIMEDOUT):
+    with raises(errno.ETIMEDOUT):
         Imc("acknowledged", connect_deadline=0.05).imc_connect(port[1])
     assert 0.04 < time.monotonic() - started < 3
     assert before.only()
@@ -65,13 +65,13 @@ def test_a_server_that_never_accepts_is_etimedout_within_the_deadline(port: Port
 def test_an_address_whose_queue_is_full_is_etimedout_too(port: Port) -> None:
     with raw(port[1]) as sock:
         fill(lambda: send_raw(sock, b"x", flags=socket.MSG_DONTWAIT))
-    with refused(errno.ETIMEDOUT):
+    with raises(errno.ETIMEDOUT):
         Imc("acknowledged", connect_deadline=0.05).imc_connect(port[1])
 
 
 def test_a_deadline_of_nothing_fails_at_once_and_does_not_wait_for_ever(port: Port) -> None:
     for deadline in (0, -1):
-        with refused(errno.ETIMEDOUT):
+        with raises(errno.ETIMEDOUT):
             Imc("acknowledged", connect_deadline=deadline).imc_connect(port[1])
 
 
@@ -89,7 +89,7 @@ def test_a_server_that_dies_while_the_client_waits_is_eio(imc: Imc, port: Port) 
     connecting = Background(lambda: imc.imc_connect(address))
     connecting.until_it_waits("poll")
     bound.close()
-    with refused(errno.EIO):
+    with raises(errno.EIO):
         connecting.result()
 
 
@@ -107,7 +107,7 @@ def test_a_server_that_is_killed_while_the_client_waits_is_eio(imc: Imc, port: P
             connecting = Background(lambda: imc.imc_connect(address))
             connecting.until_it_waits("poll")
             server.kill()
-            with refused(errno.EIO):
+            with raises(errno.EIO):
                 connecting.result()
 
 
@@ -116,7 +116,7 @@ def test_a_server_that_closes_the_connection_instead_is_eio(imc: Imc, port: Port
     connecting = Background(lambda: imc.imc_connect(address))
     with raw(bound) as sock, received_raw(sock):
         pass
-    with refused(errno.EIO):
+    with raises(errno.EIO):
         connecting.result()
 
 
@@ -124,7 +124,7 @@ def test_a_client_that_gave_up_is_passed_over(port: Port) -> None:
     bound, address = port
     imc = Imc("acknowledged", connect_deadline=0.01)
     for _ in range(3):
-        with refused(errno.ETIMEDOUT):
+        with raises(errno.ETIMEDOUT):
             imc.imc_connect(address)
     patient = Imc("acknowledged")
     link = connect_and_accept(patient, bound, address)
@@ -137,11 +137,11 @@ def test_when_the_last_client_gave_up_accept_goes_on_to_the_end(port: Port) -> N
     bound, address = port
     imc = Imc("acknowledged", connect_deadline=0.01)
     before = OpenDescriptors()
-    with refused(errno.ETIMEDOUT):
+    with raises(errno.ETIMEDOUT):
         imc.imc_connect(address)
     assert before.only()
     address.close()
-    with refused(errno.EIO, EndOfStream):
+    with raises(errno.EIO, EndOfStream):
         imc.imc_accept(bound)
     assert before.only()
 
@@ -176,7 +176,7 @@ def test_a_server_that_takes_the_connection_and_closes_its_port_without_a_word_i
     connecting = Background(lambda: imc.imc_connect(address))
     with taken(bound):
         bound.close()
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             connecting.result()
 
 
@@ -192,7 +192,7 @@ def test_any_other_answer_is_malformed_and_costs_no_descriptors(
     connecting = Background(lambda: imc.imc_connect(address))
     with taken(bound) as connection, fds_of(*kinds) as fds:
         send_raw(connection, answer, fds)
-        with refused(errno.EIO, MalformedMessage):
+        with raises(errno.EIO, MalformedMessage):
             connecting.result()
     assert before.only()
 
@@ -216,5 +216,5 @@ def test_an_acknowledgement_counts_though_its_server_died_right_after(imc: Imc, 
     connecting.until_it_waits("poll")
     imc.imc_accept(bound).close()
     bound.close()
-    with connecting.result() as client, refused(errno.EIO, EndOfStream):
+    with connecting.result() as client, raises(errno.EIO, EndOfStream):
         imc.imc_recvmsg(client)

@@ -8,7 +8,7 @@ from sandbox.imc import Imc
 from tests.kernel import Background
 from tests.sandbox.connections import make_imc, service_port
 from tests.sandbox.raw import raw
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 from tests.sandbox.vectors import unframed
 
 QUEUE = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text(encoding="ascii"))
@@ -17,7 +17,7 @@ QUEUE = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text(encoding="ascii"
 def test_without_a_service_port_of_its_own_nobody_can_connect() -> None:
     imc = Imc("datagram")
     bound, address = imc.imc_makeboundsock()
-    with bound, address, refused(errno.EIO):
+    with bound, address, raises(errno.EIO):
         imc.imc_connect(address)
 
 
@@ -60,7 +60,7 @@ def test_a_client_that_waits_for_a_server_that_dies_gets_eio() -> None:
         waiting = Background(lambda: imc.imc_connect(address))
         waiting.until_it_waits("unix_wait")
         bound.close()
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             waiting.result()
         for client in clients:
             client.close()
@@ -77,5 +77,5 @@ def test_a_process_can_connect_to_its_own_service_port() -> None:
 
 def test_a_stream_listener_behind_the_token_is_eio() -> None:
     bound, address = Imc("stream").imc_makeboundsock()
-    with bound, address, refused(errno.EIO):
+    with bound, address, raises(errno.EIO):
         make_imc("datagram").imc_connect(address)

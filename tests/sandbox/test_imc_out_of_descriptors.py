@@ -16,7 +16,7 @@ from tests.children import descriptors_left, in_child
 from tests.kernel import Background
 from tests.sandbox.connections import connect_and_accept, make_link
 from tests.sandbox.raw import raw, send_raw
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 
 every_count_too_small = pytest.mark.parametrize("left", [0, 1])
 
@@ -24,7 +24,7 @@ every_count_too_small = pytest.mark.parametrize("left", [0, 1])
 @every_count_too_small
 @in_child
 def test_makeboundsock_is_emfile(imc: Imc, left: int) -> None:
-    with descriptors_left(left), refused(errno.EMFILE):
+    with descriptors_left(left), raises(errno.EMFILE):
         imc.imc_makeboundsock()
 
 
@@ -34,7 +34,7 @@ def test_connect_is_emfile(imc: Imc, protocol: str, left: int) -> None:
     bound, address = imc.imc_makeboundsock()
     if protocol == "stream":
         left = 0  # one is all that it takes
-    with descriptors_left(left), refused(errno.EMFILE):
+    with descriptors_left(left), raises(errno.EMFILE):
         imc.imc_connect(address)
     assert connect_and_accept(imc, bound, address)
 
@@ -42,13 +42,13 @@ def test_connect_is_emfile(imc: Imc, protocol: str, left: int) -> None:
 @every_count_too_small
 @in_child
 def test_socketpair_is_enfile(imc: Imc, left: int) -> None:
-    with descriptors_left(left), refused(errno.ENFILE):
+    with descriptors_left(left), raises(errno.ENFILE):
         imc.imc_socketpair()
 
 
 @in_child
 def test_mem_obj_create_is_enomem(imc: Imc) -> None:
-    with descriptors_left(0), refused(errno.ENOMEM):
+    with descriptors_left(0), raises(errno.ENOMEM):
         imc.imc_mem_obj_create(65536)
 
 
@@ -59,7 +59,7 @@ def test_stream_accept_is_emfile_and_the_connection_still_waits(imc: Imc) -> Non
     client = imc.imc_connect(address)
     with descriptors_left(0):
         for _ in range(2):
-            with refused(errno.EMFILE):
+            with raises(errno.EMFILE):
                 imc.imc_accept(bound)
     server = imc.imc_accept(bound)
     imc.imc_sendmsg(client, b"still here")
@@ -71,7 +71,7 @@ def test_stream_accept_is_emfile_and_the_connection_still_waits(imc: Imc) -> Non
 def test_elsewhere_accept_is_eio_and_that_connection_is_lost_and_no_other(imc: Imc) -> None:
     bound, address = imc.imc_makeboundsock()
     lost, kept = imc.imc_connect(address), imc.imc_connect(address)
-    with descriptors_left(0), refused(errno.EIO):
+    with descriptors_left(0), raises(errno.EIO):
         imc.imc_accept(bound)
     with pytest.raises(ImcError):
         imc.imc_sendmsg(lost, b"anybody there?")
@@ -86,9 +86,9 @@ def test_an_acknowledged_connection_that_is_lost_is_eio_on_both_sides(imc: Imc) 
     bound, address = imc.imc_makeboundsock()
     connecting = Background(lambda: imc.imc_connect(address))
     connecting.until_it_waits("poll")
-    with descriptors_left(0), refused(errno.EIO):
+    with descriptors_left(0), raises(errno.EIO):
         imc.imc_accept(bound)
-    with refused(errno.EIO):
+    with raises(errno.EIO):
         connecting.result()
     assert connect_and_accept(imc, bound, address)
 
@@ -100,7 +100,7 @@ def test_a_message_whose_descriptor_finds_no_room_is_eio_and_the_next_one_is_goo
     link.imc.imc_sendmsg(link.client, b"lost", (address,))
     link.imc.imc_sendmsg(link.client, b"next")
     with descriptors_left(0):
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             link.imc.imc_recvmsg(link.server)
         assert link.imc.imc_recvmsg(link.server) == (b"next", (), 0)
 
@@ -110,9 +110,9 @@ def test_a_message_is_not_delivered_with_some_of_its_descriptors(imc: Imc) -> No
     link = make_link(imc)
     _, address = imc.imc_makeboundsock()
     link.imc.imc_sendmsg(link.client, b"", (address, HostFile(os.dup(2)), address))
-    with descriptors_left(2), refused(errno.EIO):
+    with descriptors_left(2), raises(errno.EIO):
         link.imc.imc_recvmsg(link.server)
-    with refused(errno.EAGAIN):
+    with raises(errno.EAGAIN):
         link.imc.imc_recvmsg(link.server, flags=NONBLOCK)
 
 
@@ -121,5 +121,5 @@ def test_a_flood_of_descriptors_is_eio_and_closed_as_far_as_it_came(imc: Imc) ->
     link = make_link(imc)
     with raw(link.client) as sock:
         send_raw(sock, b"noise", [2] * 253)
-    with descriptors_left(3), refused(errno.EIO):
+    with descriptors_left(3), raises(errno.EIO):
         link.imc.imc_recvmsg(link.server)

@@ -22,7 +22,7 @@ from sandbox.imc import Imc
 from tests.kernel import SOCKETS, Background, until, waits_in
 from tests.sandbox.connections import Link, fill, service_port
 from tests.sandbox.raw import raw, send_connect_message
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 
 INTERRUPTIONS = 3
 
@@ -155,7 +155,7 @@ def test_a_receive_that_waits_sees_the_end(link: Link, meddle: Meddle) -> None:
     receiving = Background(lambda: link.imc.imc_recvmsg(link.server))
     receiving.until_it_waits("poll")
     link.client.close()
-    with refused(errno.EIO, EndOfStream):
+    with raises(errno.EIO, EndOfStream):
         receiving.result()
 
 
@@ -178,7 +178,7 @@ def test_a_send_that_waits_sees_the_peer_die(link: Link, meddle: Meddle) -> None
     sending = Background(lambda: link.imc.imc_sendmsg(link.client, b"too late"))
     sending.until_it_waits("poll")
     link.server.close()
-    with refused(errno.EIO, EndOfStream):
+    with raises(errno.EIO, EndOfStream):
         sending.result()
 
 
@@ -228,6 +228,6 @@ def test_waiting_leaves_the_flags_of_the_open_file_alone(link: Link) -> None:
         os.set_blocking(link.server.fileno(), blocking)
         link.imc.imc_sendmsg(link.client, b"x")
         link.imc.imc_recvmsg(link.server)
-        with refused(errno.EAGAIN):
+        with raises(errno.EAGAIN):
             link.imc.imc_recvmsg(link.server, flags=NONBLOCK)
         assert os.get_blocking(link.server.fileno()) is blocking

@@ -16,7 +16,7 @@ from tests.kernel import OpenDescriptors
 from tests.sandbox.connections import connect_and_accept
 from tests.sandbox.party import PLACES, Party, in_a_process
 from tests.sandbox.raw import FD_KINDS, fds_of, send_connect_message
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 
 BY_DESCRIPTOR = [name for name, kind in PROTOCOLS.items() if kind.address_form is AddressForm.DESCRIPTOR]
 BEFORE_ACCEPT = [name for name in PROTOCOLS if name != "acknowledged"]
@@ -121,7 +121,7 @@ def test_each_connection_is_its_own(party: Party, imc: Imc, port: Port) -> None:
             party.ask("close", name="second")
             assert imc.imc_recvmsg(first).data == b"first"
             assert imc.imc_recvmsg(second).data == b"second"
-            with refused(errno.EIO, EndOfStream):
+            with raises(errno.EIO, EndOfStream):
                 imc.imc_recvmsg(second)
             imc.imc_sendmsg(first, b"still here")
             assert party.ask("receive", connection="connection") == "still here"
@@ -164,7 +164,7 @@ def test_connecting_to_a_dead_server_is_eio(party: Party, port: Port) -> None:
     party.give("address", address)
     bound.close()
     for _ in range(2):
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             party.ask("connect", address="address", name="connection")
 
 
@@ -180,7 +180,7 @@ def test_accept_ends_when_every_address_is_closed(party: Party, imc: Imc, port: 
         party.answer()
     party.ask("close", name="another")
     for _ in range(2):
-        with refused(errno.EIO, EndOfStream):
+        with raises(errno.EIO, EndOfStream):
             imc.imc_accept(bound)
 
 
@@ -220,9 +220,9 @@ def test_a_server_that_was_killed_cannot_be_connected_to(imc: Imc, port: Port, p
         assert isinstance(address, SocketAddress)
         with address:
             server.kill()
-            with refused(errno.EIO, EndOfStream):
+            with raises(errno.EIO, EndOfStream):
                 imc.imc_recvmsg(connection)
-            with refused(errno.EIO):
+            with raises(errno.EIO):
                 imc.imc_connect(address)
 
 
@@ -231,9 +231,9 @@ def test_what_a_killed_client_had_sent_is_delivered_and_then_the_end(imc: Imc, p
         client.ask("send", connection="connection", data="last words")
         client.kill()
         assert imc.imc_recvmsg(server).data == b"last words"
-        with refused(errno.EIO, EndOfStream):
+        with raises(errno.EIO, EndOfStream):
             imc.imc_recvmsg(server)
-        with refused(errno.EIO, EndOfStream):
+        with raises(errno.EIO, EndOfStream):
             imc.imc_sendmsg(server, b"anybody there?")
 
 
@@ -244,7 +244,7 @@ def test_accept_ends_when_the_last_holder_of_the_address_was_killed(imc: Imc, po
         holder.give("address", address)
         address.close()
         holder.kill()
-        with refused(errno.EIO, EndOfStream):
+        with raises(errno.EIO, EndOfStream):
             imc.imc_accept(bound)
 
 
@@ -274,7 +274,7 @@ def test_one_bad_connect_message_does_not_stop_the_next_good_one(
         data = b"" if protocol == "datagram" else CONNECT
     with fds_of(*kinds) as fds:
         send_connect_message(protocol, address, data, fds)
-    with refused(errno.EIO, MalformedMessage):
+    with raises(errno.EIO, MalformedMessage):
         imc.imc_accept(bound)
     assert before.only()
     link = connect_and_accept(imc, bound, address)
@@ -293,14 +293,14 @@ def test_a_connect_message_of_no_bytes_is_malformed_and_no_end(
     with fds_of(*kinds) as fds:
         send_connect_message(protocol, address, b"", fds)
     before = OpenDescriptors()
-    with refused(errno.EIO, MalformedMessage):
+    with raises(errno.EIO, MalformedMessage):
         imc.imc_accept(bound)
     assert before.only()
     link = connect_and_accept(imc, bound, address)
     with link.client, link.server:
         send_connect_message(protocol, address, b"")
     address.close()
-    with refused(errno.EIO, MalformedMessage):
+    with raises(errno.EIO, MalformedMessage):
         imc.imc_accept(bound)
-    with refused(errno.EIO, EndOfStream):
+    with raises(errno.EIO, EndOfStream):
         imc.imc_accept(bound)

@@ -15,7 +15,7 @@ from tests.children import in_child
 from tests.kernel import OpenDescriptors, open_files
 from tests.sandbox.connections import connect_and_accept
 from tests.sandbox.raw import fds_of, raw, received_raw, send_raw
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 from tests.sandbox.vectors import unframed
 
 
@@ -33,7 +33,7 @@ def test_connect_sends_the_message_of_native_client(layout: str) -> None:
                 end.send(b"raw")
                 assert ours.recv(100) == b"raw"
         # Only the receiver had the other end: connect closed its copy.
-        with refused(errno.EIO, EndOfStream):
+        with raises(errno.EIO, EndOfStream):
             imc.imc_recvmsg(client)
 
 
@@ -64,9 +64,9 @@ def test_whoever_shuts_the_shared_address_down_breaks_it_for_all() -> None:
     with bound, address:
         with raw(address) as co_holder:
             co_holder.shutdown(socket.SHUT_RDWR)
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             imc.imc_connect(address)
-        with refused(errno.EIO, EndOfStream):
+        with raises(errno.EIO, EndOfStream):
             imc.imc_accept(bound)
 
 
@@ -81,7 +81,7 @@ def test_an_adopted_stream_pair_works_as_in_the_seed(imc: Imc) -> None:
                 assert imc.imc_recvmsg(link.server).data == b"hello"
         address.close()
         for _ in range(2):
-            with refused(errno.EIO, EndOfStream):
+            with raises(errno.EIO, EndOfStream):
                 imc.imc_accept(bound)
 
 
@@ -103,7 +103,7 @@ def test_a_dead_server_of_a_stream_pair_is_no_sigpipe(imc: Imc) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     left.close()
-    with SocketAddress(right.detach()) as address, refused(errno.EIO):
+    with SocketAddress(right.detach()) as address, raises(errno.EIO):
         imc.imc_connect(address)
 
 
@@ -113,7 +113,7 @@ def test_a_stray_byte_on_a_stream_pair_is_malformed_and_the_next_connection_good
     with BoundSocket(left.detach()) as bound, SocketAddress(right.detach()) as address:
         with raw(address) as sock:
             send_raw(sock, b"d")
-        with refused(errno.EIO, MalformedMessage):
+        with raises(errno.EIO, MalformedMessage):
             imc.imc_accept(bound)
         with imc.imc_connect(address) as client, imc.imc_accept(bound) as server:
             imc.imc_sendmsg(client, b"hello")
@@ -125,7 +125,7 @@ def test_a_stray_byte_on_a_stream_pair_is_malformed_and_the_next_connection_good
 def test_connecting_to_what_is_no_pair_is_eio(imc: Imc, kind: str) -> None:
     with fds_of(kind) as [fd], SocketAddress(os.dup(fd)) as address:
         before = OpenDescriptors()
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             imc.imc_connect(address)
         assert before.only()
 
@@ -136,5 +136,5 @@ def test_a_stream_socket_as_the_connection_is_malformed() -> None:
     with bound, address, raw(address) as sock:
         with fds_of("stream pair") as fds:
             send_raw(sock, CONNECT, fds)
-        with refused(errno.EIO, MalformedMessage):
+        with raises(errno.EIO, MalformedMessage):
             imc.imc_accept(bound)

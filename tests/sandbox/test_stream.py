@@ -9,7 +9,7 @@ from sandbox.imc import Imc
 from tests.kernel import Background
 from tests.sandbox.connections import make_imc
 from tests.sandbox.raw import fds_of, send_connect_message
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 
 
 @pytest.mark.parametrize(("backlog", "pending"), [(None, 6), (0, 1), (2, 3)])
@@ -33,7 +33,7 @@ def test_a_client_that_waits_for_a_server_that_dies_gets_eio() -> None:
         waiting = Background(lambda: imc.imc_connect(address))
         waiting.until_it_waits("unix_wait")
         bound.close()
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             waiting.result()
 
 
@@ -44,9 +44,9 @@ def test_a_client_that_left_is_accepted_like_any_other_and_stops_no_other() -> N
         with fds_of("file") as fds:
             send_connect_message("stream", address, b"noise", fds)
         with imc.imc_connect(address) as client, imc.imc_accept(bound) as gone, imc.imc_accept(bound) as server:
-            with refused(errno.EIO, MalformedMessage):
+            with raises(errno.EIO, MalformedMessage):
                 imc.imc_recvmsg(gone)
-            with refused(errno.EIO, EndOfStream):
+            with raises(errno.EIO, EndOfStream):
                 imc.imc_recvmsg(gone)
             imc.imc_sendmsg(client, b"hello")
             assert imc.imc_recvmsg(server).data == b"hello"
@@ -54,5 +54,5 @@ def test_a_client_that_left_is_accepted_like_any_other_and_stops_no_other() -> N
 
 def test_a_datagram_socket_behind_the_token_is_eio() -> None:
     bound, address = make_imc("datagram").imc_makeboundsock()
-    with bound, address, refused(errno.EIO):
+    with bound, address, raises(errno.EIO):
         Imc("stream").imc_connect(address)

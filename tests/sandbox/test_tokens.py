@@ -16,7 +16,7 @@ from sandbox.protocols.tokens import bind_to_fresh_token
 from tests.kernel import OpenDescriptors
 from tests.sandbox.connections import Link, connect_and_accept, make_imc
 from tests.sandbox.raw import fds_of, raw
-from tests.sandbox.refusals import refused
+from tests.sandbox.refusals import raises
 from tests.sandbox.vectors import TOKEN, unframed
 
 BY_TOKEN = [name for name, kind in PROTOCOLS.items() if kind.address_form is AddressForm.TOKEN]
@@ -98,7 +98,7 @@ def test_when_every_choice_is_taken_it_is_eaddrinuse_after_a_bounded_number(
     bound, address = imc.imc_makeboundsock()
     with bound, address:
         choices.clear()
-        with refused(errno.EADDRINUSE):
+        with raises(errno.EADDRINUSE):
             imc.imc_makeboundsock()
         assert len(choices) == ATTEMPTS
         assert open_descriptors.only(bound, address)
@@ -160,7 +160,7 @@ def test_whoever_knows_the_token_can_connect_and_the_address_keeps_nothing_alive
 @token_protocols
 @pytest.mark.parametrize("kind", ["seqpacket pair", "file", "memfd", "pipe", "directory"])
 def test_connecting_to_an_address_that_holds_no_token_is_eio(protocol: str, kind: str) -> None:
-    with fds_of(kind) as [fd], SocketAddress(os.dup(fd)) as address, refused(errno.EIO):
+    with fds_of(kind) as [fd], SocketAddress(os.dup(fd)) as address, raises(errno.EIO):
         make_imc(protocol).imc_connect(address)
 
 
@@ -168,5 +168,5 @@ def test_connecting_to_an_address_that_holds_no_token_is_eio(protocol: str, kind
 def test_connecting_to_a_token_that_nobody_has_bound_is_eio(protocol: str) -> None:
     with SocketAddress(os.memfd_create("nobody")) as address:
         os.write(address.fileno(), choose_random_token().encode() + b"\0")
-        with refused(errno.EIO):
+        with raises(errno.EIO):
             make_imc(protocol).imc_connect(address)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from harness.cli import chosen, planned
 from harness.events import Offence, Reported, StepEnded
 from harness.outcome import Outcome, Output, Status, WorkerOutcome
-from harness.plan import Plan, plans_of
+from harness.plan import Plan
+from harness.planner import plans_of
 from harness.report.text import account, failure, repeat, summary
 from harness.supervisor import run_plan
 from harness.topology import as_text

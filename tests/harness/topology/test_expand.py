@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import TopologyError
-from harness.plan import only_plan_of, plans_of
+from harness.planner import only_plan_of, plans_of
 from harness.topology import Cell, read
 from tests.harness.topologies import HEAD, only, written
 

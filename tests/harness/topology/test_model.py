@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.plan import plans_of
+from harness.planner import plans_of
 from harness.topology.model import (
     ERRNO_NAMES,
     OPERATIONS,
