@@ -3,9 +3,13 @@
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
+from harness import run_topology
 from harness.planner import only_plan_of
 from harness.report.text import account
 from harness.supervisor import run_plan
+from sandbox.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,6 +22,16 @@ def test_the_account_of_the_introduction_is_the_one_that_readme_shows() -> None:
     # The last line tells how long it took.
     told = account(plan, run_plan(plan)).rsplit("\n", 1)[0]
     assert shown == told
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_topology_that_readme_writes_runs(protocol: str, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for language, name in (("python", "hello.py"), ("yaml", "hello.imclab.yaml")):
+        block = readme.split(f"```{language}\n")[1].split("```")[0]
+        (tmp_path / name).write_text(block, encoding="utf-8")
+    outcome = run_topology(tmp_path / "hello.imclab.yaml", protocol=protocol)
+    assert (outcome.reason, outcome.workers["client"].reports) == ("all as expected", {"answer": "HELLO"})
 
 
 def test_the_files_that_the_documents_link_to_exist() -> None:
