@@ -7,22 +7,25 @@ are bounded. The first one that breaks the rules is an offence, after which noth
 import _socket
 import asyncio
 import errno
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from harness.waiting import writable
 from sandbox import control
 from sandbox.abi import NONBLOCK
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
-from sandbox.transport import discard, has_ended, receive_packet
+from sandbox.transport import abandon
 
 # How much of one worker is read before the others get their turn.
 MESSAGES_A_TURN: Final = 32
 REPORTS_MAX: Final = 10_000
 REPORT_BYTES_MAX: Final = 1024 * 1024
+# For how long the queue of a worker that reads nothing may be full.
+UNREAD_SECONDS: Final = 5.0
+IN_FLIGHT_SECONDS: Final = 0.01
 # The offender chooses the words of some of them.
 OFFENCE_TEXT_MAX: Final = 200
 
@@ -30,8 +33,8 @@ OFFENCE_TEXT_MAX: Final = 200
 class Listener(Protocol):
     """Who hears what the worker says."""
 
-    def exported(self, identity: str) -> None:
-        """Hear that the worker sent a SocketAddress of this identity and no data."""
+    def exported(self, name: str, address: SocketAddress) -> None:
+        """Hear that the worker sent a SocketAddress (borrowed), under this name or none. May raise Offence."""
 
     def announced(self) -> None:
         """Hear that its program is about to run."""
@@ -64,20 +67,66 @@ class ControlChannel:
         self._reports = 0
         self._report_bytes = 0
         self._reading = True
+        self._unsent: deque[tuple[bytes, SocketAddress | None]] = deque()
+        self._patience: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock.fileno(), self.read, MESSAGES_A_TURN)
 
-    async def ask(self, step: Mapping[str, Any]) -> None:
-        """Send a step. Raises EndOfStream where the worker is gone."""
-        message = control.encode(control.STEP, step)
-        while True:
+    def tell(self, data: bytes, address: SocketAddress | None = None) -> None:
+        """Send a message, now or once the worker has read enough; takes over `address`.
+
+        Where the worker is gone, nobody hears it.
+        """
+        self._unsent.append((data, address))
+        if len(self._unsent) == 1:
+            self._send()
+
+    def _send(self) -> None:
+        """Send what there is room for. A worker that makes no room for long is an offender."""
+        while self._unsent:
+            data, address = self._unsent[0]
             try:
-                self._imc.imc_sendmsg(self._sock, message, flags=NONBLOCK)
-            except ImcError as error:
-                if error.errno != errno.EAGAIN:
-                    raise
-                await writable(self._sock.fileno())
-            else:
+                self._imc.imc_sendmsg(self._sock, data, () if address is None else (address,), flags=NONBLOCK)
+            except EndOfStream:
+                self._forget_unsent()
                 return
+            except ImcError as error:
+                if error.errno != errno.EAGAIN and in_flight(error) is None:
+                    raise
+                self._wait_for_room(writable=error.errno == errno.EAGAIN)
+                return
+            self._unsent.popleft()
+            self._made_room()
+            if address is not None:
+                address.close()
+
+    def _wait_for_room(self, *, writable: bool) -> None:
+        if self._patience is None:
+            self._patience = self._loop.call_later(UNREAD_SECONDS, self._lose_patience)
+        if writable:
+            self._loop.add_writer(self._sock.fileno(), self._send)
+        else:
+            # Nothing tells when the descriptors of our user that are in flight have become fewer.
+            self._loop.call_later(IN_FLIGHT_SECONDS, self._send)
+
+    def _made_room(self) -> None:
+        """Something was read: whoever reads on will not be called an offender."""
+        self._loop.remove_writer(self._sock.fileno())
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        self._forget_unsent()
+        self._stop_reading()
+        self._listener.offended("it does not read its control channel")
+
+    def _forget_unsent(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._made_room()
+        for _, address in self._unsent:
+            if address is not None:
+                address.close()
+        self._unsent.clear()
 
     def read(self, messages: int | None = None) -> None:
         """Take in what the worker has said, at most so many messages."""
@@ -105,23 +154,15 @@ class ControlChannel:
 
     def end(self) -> None:
         """Say no more: the worker's next receive is the end of the stream. What it says is still read."""
+        self._forget_unsent()
         with suppress(OSError):
             self._sock.socket.shutdown(_socket.SHUT_WR)
 
     def close(self) -> None:
         """Close our end, and discard what is still queued there."""
+        self._forget_unsent()
         self._stop_reading()
-        if self._sock.fileno() < 0:
-            return
-        # Left in the queue, its descriptors would be closed by the kernel in our name, which may take its time.
-        with suppress(OSError):
-            self._sock.socket.shutdown(_socket.SHUT_RDWR)
-        with suppress(OSError):
-            packet = None
-            while packet is None or not has_ended(self._sock.socket, packet):
-                packet = receive_packet(self._sock.socket, bytearray(1), nonblock=True)
-                discard(packet.fds)
-        self._sock.close()
+        abandon(self._sock.socket)
 
     def _stop_reading(self) -> None:
         """Read nothing more, however much there is."""
@@ -132,8 +173,8 @@ class ControlChannel:
     def _take(self, data: bytes, descriptors: tuple[Descriptor, ...]) -> None:
         try:
             match data, descriptors:
-                case b"", (SocketAddress() as address,):
-                    self._listener.exported(address.identity())
+                case _, (SocketAddress() as address,) if not data.startswith(b"{"):
+                    self._listener.exported(data.decode("ascii", "backslashreplace"), address)
                 case _, ():
                     self._take_message(data)
                 case _:
@@ -164,3 +205,9 @@ class ControlChannel:
         self._report_bytes += size
         if self._reports > REPORTS_MAX or self._report_bytes > REPORT_BYTES_MAX:
             raise Offence(f"more than {REPORTS_MAX} reports or {REPORT_BYTES_MAX} bytes of them")
+
+
+def in_flight(error: ImcError) -> OSError | None:
+    """Return the kernel's error where a message was refused for the descriptors that are in flight already."""
+    cause = error.__cause__
+    return cause if isinstance(cause, OSError) and cause.errno == errno.ETOOMANYREFS else None

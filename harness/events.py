@@ -31,6 +31,23 @@ class ServicePortMade(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FacetMade(Event):
+    """The supervisor made an address of its own for one grant; it leads to `worker`'s."""
+
+    worker: str
+    importer: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRefused(Event):
+    """A connect message that a worker sent over a facet was not passed on. Of a flood, the first few are told."""
+
+    worker: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
     """A worker was forked; `pid` is the host's."""
 
@@ -40,9 +57,11 @@ class WorkerStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressExported(Event):
-    """A worker sent its SocketAddress over its control channel, and it is the one that we made."""
+    """A worker sent a SocketAddress over its control channel: its service port's, or one that has a name."""
 
     worker: str
+    name: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

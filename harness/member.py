@@ -2,20 +2,23 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Final
 
 from harness import events
 from harness.capture import Capture
 from harness.control_channel import ControlChannel, Offence
+from harness.facets import identity_of
+from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
-from harness.plan import EXPORTED, WorkerPlan
+from harness.plan import EXPORTED, MAIN, Own, Readiness, WorkerPlan
+from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.waiting import fail, settle
-from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
-from sandbox.descriptors import ConnectedSocket
-from sandbox.errors import EndOfStream
+from sandbox import control
+from sandbox.abi import SERVICE_PORT, SERVICE_PORT_ADDRESS
+from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.imc import Imc
 from sandbox.transport import seqpacket_pair
 
@@ -29,29 +32,19 @@ class Ended(Exception):
     """The worker ended, or was ended for an offence, while something was expected of it."""
 
 
-class Journal:
-    """The events of a run, in the order in which they were learned."""
-
-    def __init__(self) -> None:
-        self.events: list[events.Event] = []
-        self._began = time.monotonic()
-
-    def add(self, kind: type[events.Event], **facts: Any) -> None:
-        """Write down that this happened now."""
-        self.events.append(kind(at=time.monotonic() - self._began, **facts))
-
-
 class Member:
     """A worker from its start to its end. `offence` is the rule that it broke; `overstayed`: it had to be killed."""
 
-    def __init__(self, plan: WorkerPlan, journal: Journal) -> None:
+    def __init__(self, plan: WorkerPlan, journal: Journal, routing: Routing) -> None:
         self.plan = plan
         self.exit_status: int | None = None
         self.offence: str | None = None
         self.stopping = False
         self.overstayed = False
         self._journal = journal
-        self._exported = False
+        self._routing = routing
+        self._exported: set[str] = set()
+        self._owes_own_address = plan.service_port == EXPORTED
         self._reports: dict[str, object] = {}
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
@@ -64,51 +57,45 @@ class Member:
 
     # Life
 
-    async def start(self, zygote: Zygote, folder: str, table: Mapping[int, int], identity: str) -> None:
-        """Have the zygote fork it, with what routing put into `table` (number → fd, borrowed).
-
-        `identity` is that of its own address, which it may export. Raises ZygoteError, OSError.
-        """
-        self._identity = identity
-        stdout, stderr = self._stdout.open(), self._stderr.open()
-        ours, theirs = map(ConnectedSocket, seqpacket_pair())
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            whole = {
-                0: nothing,
-                1: stdout,
-                2: stderr,
-                SERVICE_PORT: nothing,
-                SERVICE_PORT_ADDRESS: nothing,
-                CONTROL_CHANNEL: theirs.fileno(),
-                **table,
+    async def start(self, zygote: Zygote, folder: str) -> None:
+        """Have the zygote fork it, with the descriptors that the plan says. Raises ZygoteError, OSError."""
+        with ExitStack() as held:
+            ours, theirs = (held.enter_context(ConnectedSocket(end)) for end in seqpacket_pair())
+            nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            held.callback(os.close, nothing)
+            own = {
+                Own.NOTHING: nothing,
+                Own.STDOUT: self._stdout.open(),
+                Own.STDERR: self._stderr.open(),
+                Own.CONTROL_CHANNEL: theirs.fileno(),
             }
-            self._process = await zygote.spawn(self._manifest(folder), whole)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            os.close(nothing)
-            theirs.close()
-            self._stdout.close_writer()
-            self._stderr.close_writer()
-        self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
+            held.callback(self._stdout.close_writer)
+            held.callback(self._stderr.close_writer)
+            for end in (ours, theirs):
+                self._routing.keep_out(identity_of(end.fileno()))
+            routed = self._routing.table(self.plan.name)
+            table = {
+                slot.number: routed[slot.number] if slot.number in routed else own[slot.origin]  # type: ignore[index]
+                for slot in self.plan.slots
+            }
+            if self.plan.service_port == EXPORTED:
+                with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
+                    self._identity = address.identity()
+            self._process = await zygote.spawn(manifest(self.plan, folder), table)
+            self._routing.started(self.plan.name)
+            # Only now: whatever it says, there is a process to act upon.
+            self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
+            self._channel = ControlChannel(Imc(self.plan.protocol), ConnectedSocket(ours.take()), self)
         self._process.exited.add_done_callback(self._ended)
-        # Only now: whatever it says, there is a process to act upon.
-        self._channel = ControlChannel(Imc(self.plan.protocol), ours, self)
+        if self.plan.ready_by is Readiness.START:
+            self._become_ready()
 
-    def _manifest(self, folder: str) -> dict[str, Any]:
-        """Return what `sandbox.zygote` tells the worker of itself."""
-        return {
-            "name": self.plan.name,
-            "program": self.plan.program,
-            "path": [folder],
-            "protocol": self.plan.protocol,
-            "service_port": self.plan.service_port,
-            "imports": [grant.name for grant in self.plan.grants],
-            "args": self.plan.args,
-            "env": self.plan.env,
-        }
+    def deliver(self, name: str, address: SocketAddress) -> None:
+        """Grant it an address, which this takes over, by a message."""
+        if self._channel is None or self.exit_status is not None or self.offence is not None:
+            address.close()
+        else:
+            self._channel.tell(name.encode(), address)
 
     def _ended(self, exited: asyncio.Future[int]) -> None:
         if self._channel is not None:
@@ -120,6 +107,7 @@ class Member:
             self.exit_status = exited.result()
             self._journal.add(events.WorkerExited, worker=self.plan.name, exit_status=self.exit_status)
             reason = describe_exit(self.exit_status)
+        self._routing.exited(self.plan.name)
         self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
@@ -135,7 +123,8 @@ class Member:
 
     async def wait_until_ready(self) -> None:
         """Wait for its announcement. Raises Ended, TimeoutError."""
-        await asyncio.wait_for(asyncio.shield(self._ready), self.plan.ready_within)
+        async with asyncio.timeout(self.plan.ready_within):
+            await asyncio.shield(self._ready)
 
     async def exited(self) -> int:
         """Wait until it was reaped and return its exit status. Raises ZygoteError."""
@@ -149,10 +138,7 @@ class Member:
             raise Ended(self.offence or describe_exit(self.exit_status))
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            try:
-                await self._channel.ask(step)
-            except EndOfStream:
-                self.closed()
+            self._channel.tell(control.encode(control.STEP, step))
             return await self._answer
         finally:
             self._answer = None
@@ -169,7 +155,8 @@ class Member:
         if self._channel is not None:
             self._channel.end()
         try:
-            await asyncio.wait_for(self.exited(), self.plan.stop_within)
+            async with asyncio.timeout(self.plan.stop_within):
+                await self.exited()
         except TimeoutError:
             self.overstayed = True
             self.kill(f"it did not stop within {self.plan.stop_within:g} s")
@@ -196,19 +183,40 @@ class Member:
 
     # What it says (control_channel.Listener)
 
-    def exported(self, identity: str) -> None:
-        """Take note of its export, where it is the address that we made for it."""
-        if self.plan.service_port != EXPORTED or self._exported or identity != self._identity:
-            raise Offence("an address that is not its service port's, or not to be exported")
-        self._exported = True
-        self._journal.add(events.AddressExported, worker=self.plan.name)
+    def exported(self, name: str, address: SocketAddress) -> None:
+        """Grant its export to all that a route grants it to, where the plan has it."""
+        if self._owes_own_address and name == MAIN:
+            if address.identity() != self._identity:
+                raise Offence("an address that is not its service port's")
+            # It was granted before the worker ran. One that is granted by messages may export another in its place.
+            self._owes_own_address = False
+        else:
+            self._require_planned(name, address)
+            self._exported.add(name)
+            self._routing.exported(self.plan.name, name, address)
+        self._journal.add(events.AddressExported, worker=self.plan.name, name=name, identity=address.identity())
+        if name == MAIN and self.plan.ready_by is Readiness.EXPORT:
+            self._become_ready()
+
+    def _require_planned(self, name: str, address: SocketAddress) -> None:
+        """Raise Offence unless the plan lets it export an address of its own under this name."""
+        what = repr(name) if name else "its address"
+        if name in self._exported:
+            raise Offence(f"a second export of {what}")
+        if name not in self.plan.exports:
+            raise Offence(f"an export of {what}, which no route grants")
+        if self._routing.is_ours(address.identity()):
+            raise Offence("an export of a socket of the supervisor's, or of what was granted to it")
 
     def announced(self) -> None:
         """Take note that it is ready."""
-        if self.plan.service_port == EXPORTED and not self._exported:
+        if self._owes_own_address:
             raise Offence("an announcement before the address was exported")
         if self._ready.done():
             raise Offence("a second announcement")
+        self._become_ready()
+
+    def _become_ready(self) -> None:
         settle(self._ready, None)
         self._journal.add(events.WorkerReady, worker=self.plan.name)
 
@@ -224,12 +232,38 @@ class Member:
         settle(self._answer, result)
 
     def closed(self) -> None:
-        """Whoever waits for it waits in vain; but if it ended, its exit is about to be told and says more."""
-        asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._give_up, "closed its control channel")
+        """If it ended, its exit is about to be told and says more; if it goes on, nobody can reach it any more."""
+        asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._went_on)
+
+    def _went_on(self) -> None:
+        if self.exit_status is None and not self.stopping:
+            self.offended("it closed its control channel and went on")
 
     def offended(self, text: str) -> None:
         """Name it, and end it: it cannot be trusted with anything any more."""
-        self.offence = text
-        self._journal.add(events.Offence, worker=self.plan.name, text=text)
-        self.kill("its offence")
-        self._give_up(f"broke the rules of its control channel: {text}")
+        if self.offence is None:
+            self.offence = text
+            self._journal.add(events.Offence, worker=self.plan.name, text=text)
+            self.kill("its offence")
+            self._give_up(f"broke the rules of its control channel: {text}")
+
+
+def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
+    """Return what `sandbox.start` tells a worker of itself."""
+    told: dict[str, Any] = {
+        "name": plan.name,
+        "protocol": plan.protocol,
+        "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
+        "exports": plan.service_port == EXPORTED,
+        "env": plan.env,
+    }
+    if plan.command:
+        return told | {"command": plan.command, "folder": folder, "listens": True}
+    return told | {
+        "program": plan.program,
+        "path": [folder],
+        "argv": [plan.program],
+        "args": plan.args,
+        "late": [grant.name for grant in plan.late],
+        "supervised": True,
+    }

@@ -1,7 +1,8 @@
-"""What will be done in a run: what each worker gets, the stages of the scenario. Frozen, and made by `planner.py`."""
+"""What will be done in a run: what each worker gets, the stages of the scenario. Frozen, and made by `planner`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,29 +11,100 @@ from harness.topology.model import ExpectResult
 NONE: Final = "none"
 EXPORTED: Final = "exported"
 
+# The export that a worker's service port is; others have a name.
+MAIN: Final = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An address that a worker finds at start: its number, its name there, and whose it is."""
+    """A SocketAddress that a worker is granted: its name there, whose it is, and under which name that one exports it.
+
+    `facet`: not the address itself, but one that leads there. `at_start`: it is there before the worker runs; else it
+    comes in a message of the control channel, once it is exported.
+    """
+
+    name: str
+    exporter: str
+    export: str
+    facet: bool
+    at_start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostFilePlan:
+    """A host's file, opened for `mode`: r, w or rw."""
+
+    path: Path
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEnd:
+    """One end, 0 or 1, of the run's channel of this number."""
+
+    channel: int
+    end: int
+
+
+class Own(Enum):
+    """What a worker has of its own, whatever the topology grants it."""
+
+    NOTHING = "nothing"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    SERVICE_PORT = "service port"
+    ADDRESS = "address"
+    CONTROL_CHANNEL = "control channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One entry of a worker's descriptor table: its number, its name there, its kind, and where it comes from.
+
+    `kind` is that of `sandbox.descriptors`, or of the host for 0, 1 and 2.
+    """
 
     number: int
     name: str
-    exporter: str
+    kind: str
+    origin: Own | Grant | HostFilePlan | ChannelEnd
+
+
+class Readiness(Enum):
+    """By what the supervisor knows that a worker is ready."""
+
+    ANNOUNCEMENT = "its announcement"
+    EXPORT = "the export of its address"
+    START = "its start"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """One worker, as it will be started. `service_port` is none, exported (-X 5) or unexported (-X -1)."""
+    """One worker, as it will be started: a Python `program`, or a native `command` (file, argv[0], …).
+
+    `service_port` is none, exported (-X 5) or unexported (-X -1). `slots` is its whole descriptor table, from 0 on
+    without a hole. `grants` are all that it is granted, early or late. `exports` are the names of the addresses that it
+    may export by itself; MAIN is one that takes the place of a service port of our making.
+    """
 
     name: str
     program: str
+    command: tuple[str, ...]
     protocol: str
     service_port: str
     args: Mapping[str, Any]
     env: Mapping[str, str]
+    slots: tuple[Slot, ...]
     grants: tuple[Grant, ...]
+    exports: frozenset[str]
+    ready_by: Readiness
     ready_within: float
     stop_within: float
+
+    @property
+    def late(self) -> tuple[Grant, ...]:
+        """What it is granted by messages."""
+        return tuple(grant for grant in self.grants if not grant.at_start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +143,8 @@ Stage = Together | KillPlan
 class Plan:
     """One run: a cell at one point of its matrix (`axes`). Programs are looked up in `folder` first.
 
-    `replaced` are the variables that whoever asked for the plan gave other values than the file.
-    `stages` is None without a scenario; `exits` are the workers that are not to exit with 0.
+    `replaced` are the variables that whoever asked for the plan gave other values than the file. `channels` is how many
+    there are. `stages` is None without a scenario; `exits` are the workers that are not to exit with 0.
     """
 
     cell: str
@@ -81,6 +153,7 @@ class Plan:
     axes: Mapping[str, Any]
     replaced: Mapping[str, Any]
     workers: Mapping[str, WorkerPlan]
+    channels: int
     stages: tuple[Stage, ...] | None
     exits: Mapping[str, int]
     within: float
@@ -90,3 +163,9 @@ class Plan:
         together = (stage for stage in self.stages or () if isinstance(stage, Together))
         steps = [step for stage in together for steps in stage.steps.values() for step in steps]
         return sorted(steps, key=lambda step: step.number)
+
+    def edges(self) -> Iterator[tuple[str, Grant]]:
+        """Yield every grant of the run with the name of who is granted it."""
+        for worker in self.workers.values():
+            for grant in worker.grants:
+                yield worker.name, grant

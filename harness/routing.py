@@ -1,52 +1,171 @@
-"""Service ports and who is granted their addresses.
+"""Who holds which descriptor when: service ports, channels, files, grants early and late.
 
 The supervisor makes every service port before the first fork, so that the order of starting does not matter and two
-workers may be granted to each other. It keeps no BoundSocket once its worker has it, and no address once the last
-importer has it.
+workers may be granted to each other. What a worker starts with is closed here once it has it; an address, once the last
+importer has it. What is kept are the ways from facets to the addresses that they stand for (`facets.py`).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from harness.plan import NONE, WorkerPlan
-from sandbox.abi import SERVICE_PORT, SERVICE_PORT_ADDRESS
-from sandbox.descriptors import BoundSocket, SocketAddress
+from harness import events
+from harness.facets import Forwarder, Hangups
+from harness.journal import Journal
+from harness.plan import MAIN, NONE, ChannelEnd, Grant, HostFilePlan, Own, Plan, Slot, WorkerPlan
+from sandbox.descriptors import BoundSocket, Descriptor, SocketAddress
 from sandbox.imc import Imc
+from sandbox.transport import seqpacket_pair
+
+# Of the connect messages of one importer that were not passed on, so many are told.
+REFUSALS_TOLD: Final = 8
+MODES: Final = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "rw": os.O_RDWR}
+
+Address = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A worker's service port. `identity` is what all duplicates of its address have in common."""
+class Routing:
+    """The grants of one run. `deliver(importer, name, address)` passes an address on, and owns it."""
 
-    bound: BoundSocket
-    address: SocketAddress
-    identity: str
+    def __init__(self, plan: Plan, journal: Journal, deliver: Callable[[str, str, SocketAddress], None]) -> None:
+        self._plan = plan
+        self._journal = journal
+        self._deliver = deliver
+        self._tables: dict[str, dict[int, Descriptor]] = {name: {} for name in plan.workers}
+        self._bounds: dict[str, BoundSocket] = {}
+        # Addresses that are here to be granted, until they have been.
+        self._addresses: dict[Address, SocketAddress] = {}
+        self._channels: list[tuple[Descriptor, Descriptor]] = []
+        self._forwarders: dict[Address, Forwarder] = {}
+        self._hangups = Hangups()
+        self._minted: set[tuple[str, Grant]] = set()
+        self._refusals: dict[str, int] = {}
+        # The identities of the supervisor's own sockets, and of their other ends.
+        self._ours: set[str] = set()
+        self._edges: dict[Address, list[tuple[str, Grant]]] = {}
+        for importer, grant in plan.edges():
+            self._edges.setdefault((grant.exporter, grant.export), []).append((importer, grant))
 
-    def close(self) -> None:
-        """Close what is still here."""
-        self.bound.close()
-        self.address.close()
+    # At the start
 
-
-def make_ports(workers: Iterable[WorkerPlan]) -> dict[str, Port]:
-    """Return a service port for each worker that has one, by its name; the caller closes them. Raises ImcError."""
-    ports: dict[str, Port] = {}
-    try:
+    def prepare(self) -> None:
+        """Make all that the workers will start with. Raises OSError; `close` closes what was made."""
+        workers = self._plan.workers.values()
         for worker in workers:
             if worker.service_port != NONE:
-                bound, address = Imc(worker.protocol).imc_makeboundsock()
-                ports[worker.name] = Port(bound, address, address.identity())
-    except BaseException:
-        for port in ports.values():
-            port.close()
-        raise
-    return ports
+                self._make_port(worker)
+        for _ in range(self._plan.channels):
+            left, right = seqpacket_pair()
+            self._channels.append((Descriptor(left), Descriptor(right)))
+        for worker in workers:
+            for slot in worker.slots:
+                if not isinstance(slot.origin, Own) or slot.origin in (Own.SERVICE_PORT, Own.ADDRESS):
+                    self._tables[worker.name][slot.number] = self._descriptor(worker.name, slot)
+
+    def _make_port(self, worker: WorkerPlan) -> None:
+        bound, address = Imc(worker.protocol).imc_makeboundsock()
+        self._bounds[worker.name] = bound
+        self._addresses[worker.name, MAIN] = address
+        self._journal.add(events.ServicePortMade, worker=worker.name, identity=address.identity())
+        self._open_way((worker.name, MAIN), address)
+
+    def _descriptor(self, worker: str, slot: Slot) -> Descriptor:
+        """Return what lies at this number of the worker's table. Raises OSError."""
+        match slot.origin:
+            case Own.SERVICE_PORT:
+                return self._bounds.pop(worker)
+            case HostFilePlan(path, mode):
+                return Descriptor(os.open(path, MODES[mode] | os.O_CLOEXEC, 0o666))
+            case ChannelEnd(channel, end):
+                return self._channels[channel][end]
+            case Grant() as grant:
+                return self._granted(worker, grant)
+            case _:
+                return duplicate(self._addresses[worker, MAIN])
+
+    def table(self, worker: str) -> Mapping[int, int]:
+        """Return the part of the worker's descriptor table that routing decides: number → fd (borrowed)."""
+        return {number: descriptor.fileno() for number, descriptor in self._tables[worker].items()}
+
+    def started(self, worker: str) -> None:
+        """Close what this worker has now."""
+        for descriptor in self._tables[worker].values():
+            descriptor.close()
+
+    def all_started(self) -> None:
+        """Pass on what is granted by messages already; no address is needed any more."""
+        for worker in self._plan.workers.values():
+            for grant in worker.late:
+                if (grant.exporter, grant.export) in self._addresses:
+                    self._deliver(worker.name, grant.name, self._granted(worker.name, grant))
+        for address in self._addresses.values():
+            address.close()
+        self._addresses.clear()
+
+    # While it runs
+
+    def is_ours(self, identity: str) -> bool:
+        """Say whether this is one of the supervisor's own sockets, or the other end of one."""
+        return identity in self._ours
+
+    def keep_out(self, identity: str) -> None:
+        """Let the socket of this identity, the supervisor's own, travel neither as connection nor as export."""
+        self._ours.add(identity)
+
+    def exported(self, worker: str, export: str, address: SocketAddress) -> None:
+        """Grant an address (borrowed) that a worker exports now to all that a route grants it to."""
+        source = worker, export
+        with duplicate(address) as copy:
+            self._open_way(source, copy)
+            self._addresses[source] = copy
+            for importer, grant in self._edges.get(source, ()):
+                # A facet leads to whatever was exported last; an address stays what it is.
+                if (importer, grant) not in self._minted:
+                    self._deliver(importer, grant.name, self._granted(importer, grant))
+            del self._addresses[source]
+
+    def exited(self, worker: str) -> None:
+        """Close the ways to a worker that was reaped, for a name does not tell that nobody is there any more."""
+        for (exporter, _), forwarder in self._forwarders.items():
+            if exporter == worker:
+                forwarder.close()
+
+    def close(self) -> None:
+        """Close whatever is left."""
+        for forwarder in self._forwarders.values():
+            forwarder.close()
+        self._hangups.close()
+        tables = (descriptor for table in self._tables.values() for descriptor in table.values())
+        ends = (end for channel in self._channels for end in channel)
+        for descriptor in (*tables, *ends, *self._bounds.values(), *self._addresses.values()):
+            descriptor.close()
+
+    def _open_way(self, source: Address, address: SocketAddress) -> None:
+        """Have facets of this source lead to `address` (borrowed), where a route grants any."""
+        if source in self._forwarders:
+            self._forwarders[source].retarget(duplicate(address))
+        elif any(grant.facet for _, grant in self._edges.get(source, ())):
+            protocol = self._plan.workers[source[0]].protocol
+            self._forwarders[source] = Forwarder(protocol, duplicate(address), self._hangups, self._ours, self._refused)
+
+    def _granted(self, importer: str, grant: Grant) -> SocketAddress:
+        """Return the address that this grant gives, owned by the caller. Raises OSError."""
+        source = grant.exporter, grant.export
+        if not grant.facet:
+            return duplicate(self._addresses[source])
+        self._minted.add((importer, grant))
+        address = self._forwarders[source].mint(importer)
+        facts = {"worker": grant.exporter, "importer": importer, "identity": address.identity()}
+        self._journal.add(events.FacetMade, **facts)
+        return address
+
+    def _refused(self, importer: str, text: str) -> None:
+        """Take note of a connect message that was not passed on; of a flood of them, of the first."""
+        count = self._refusals[importer] = self._refusals.get(importer, 0) + 1
+        if count <= REFUSALS_TOLD:
+            self._journal.add(events.ConnectRefused, worker=importer, text=text)
 
 
-def granted(worker: WorkerPlan, ports: Mapping[str, Port]) -> dict[int, int]:
-    """Return the part of the worker's descriptor table that routing decides: number → fd (borrowed)."""
-    table = {grant.number: ports[grant.exporter].address.fileno() for grant in worker.grants}
-    if worker.name in ports:
-        port = ports[worker.name]
-        table |= {SERVICE_PORT: port.bound.fileno(), SERVICE_PORT_ADDRESS: port.address.fileno()}
-    return table
+def duplicate(address: SocketAddress) -> SocketAddress:
+    """Return another descriptor of the same address, owned by the caller. Raises OSError(EMFILE)."""
+    return SocketAddress(os.dup(address.fileno()))

@@ -92,7 +92,8 @@ class Zygote:
             os.close(theirs)
         zygote = cls(launcher, over(ours))
         try:
-            await asyncio.wait_for(asyncio.shield(zygote._born), BIRTH_SECONDS)
+            async with asyncio.timeout(BIRTH_SECONDS):
+                await asyncio.shield(zygote._born)
         except TimeoutError:
             await zygote.stop()
             raise ZygoteError(f"the zygote was not born within {BIRTH_SECONDS:g} s") from None
@@ -226,7 +227,8 @@ class Zygote:
         self._sock.shutdown(_socket.SHUT_WR)
         self._loop.add_reader(self._sock.fileno(), self._read)
         with suppress(ZygoteError, TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._born), BIRTH_SECONDS)
+            async with asyncio.timeout(BIRTH_SECONDS):
+                await asyncio.shield(self._born)
         self._loop.remove_reader(self._sock.fileno())
 
 

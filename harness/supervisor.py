@@ -15,19 +15,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from harness.events import RunStarted, ServicePortMade, StepEnded, StepUnfinished
-from harness.member import EXIT_TOLD_SECONDS, Ended, Journal, Member
+from harness.events import RunStarted, StepEnded, StepUnfinished
+from harness.journal import Journal
+from harness.member import EXIT_TOLD_SECONDS, Ended, Member
 from harness.outcome import Outcome, Status, describe_exit
 from harness.plan import KillPlan, Plan, StepPlan, Together
 from harness.planner import only_plan_of
-from harness.routing import granted, make_ports
+from harness.routing import Routing
 from harness.scenario import difference
 from harness.spawn import Zygote, ZygoteError
+from sandbox.abi import FIRST_IMPORT
 
 # How many workers are being started at a time: each takes a handful of descriptors until the zygote has them.
 STARTS_AT_ONCE: Final = 16
-# What a run holds: of each worker two pipes, its control channel, its pidfd, its service port; and while it is started.
+# What a run holds of each worker: two pipes, its control channel, its pidfd, a way to its address; of each grant a facet
+# and, until the worker has it, the other end; of what else is in its table, that.
 DESCRIPTORS_A_WORKER: Final = 6
+DESCRIPTORS_A_GRANT: Final = 2
 DESCRIPTORS_BESIDES: Final = 8 * STARTS_AT_ONCE
 OUT_OF_RESOURCES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.ETOOMANYREFS}
@@ -67,11 +71,11 @@ async def supervise(plan: Plan) -> Outcome:
             await run.live()
         verdict = run.verdict()
     except TimeoutError:
-        verdict = Verdict(Status.TIMED_OUT, f"the run took longer than {plan.within:g} s{run.waiting()}")
+        verdict = run.blamed(Verdict(Status.TIMED_OUT, f"the run took longer than {plan.within:g} s{run.waiting()}"))
     except ZygoteError as error:
         verdict = Verdict(Status.FAILED, f"every worker was lost: {error}")
     except Verdict as decided:
-        verdict = decided
+        verdict = run.blamed(decided)
     except OSError as error:
         if error.errno not in OUT_OF_RESOURCES:
             raise
@@ -96,7 +100,8 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.journal = Journal()
-        self.members = {name: Member(worker, self.journal) for name, worker in plan.workers.items()}
+        self.routing = Routing(plan, self.journal, lambda name, *granted: self.members[name].deliver(*granted))
+        self.members = {name: Member(worker, self.journal, self.routing) for name, worker in plan.workers.items()}
         self._zygote: Zygote | None = None
         # What each worker is doing; a step that passed its deadline stays, for whoever asks what was waited for.
         self._pending: dict[str, StepPlan] = {}
@@ -119,33 +124,26 @@ class Run:
     def _require_descriptors(self) -> None:
         """Refuse, rather than run out of descriptors in the middle. Raises Verdict."""
         count = len(self.members)
-        needed = len(list(Path("/proc/self/fd").iterdir())) + DESCRIPTORS_A_WORKER * count + DESCRIPTORS_BESIDES
+        grants = sum(len(worker.grants) for worker in self.plan.workers.values())
+        others = sum(len(worker.slots) for worker in self.plan.workers.values()) - grants
+        needed = len(list(Path("/proc/self/fd").iterdir())) + DESCRIPTORS_BESIDES
+        needed += DESCRIPTORS_A_WORKER * count + DESCRIPTORS_A_GRANT * grants + max(0, others - FIRST_IMPORT * count)
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if needed > limit:
             text = f"{count} workers need up to {needed} descriptors here, and the limit is {limit}: ulimit -n {needed}"
             raise Verdict(Status.UNSUPPORTED, text)
 
     async def _start(self, zygote: Zygote) -> None:
-        ports = make_ports(self.plan.workers.values())
-        for name, port in ports.items():
-            self.journal.add(ServicePortMade, worker=name, identity=port.identity)
-
+        self.routing.prepare()
         window = asyncio.Semaphore(STARTS_AT_ONCE)
 
         async def start(member: Member) -> None:
-            port = ports.get(member.plan.name)
-            table = granted(member.plan, ports)
             async with window:
-                await member.start(zygote, str(self.plan.folder), table, port.identity if port else "")
-            if port is not None:
-                port.bound.close()
+                await member.start(zygote, str(self.plan.folder))
 
-        try:
-            await together(start(member) for member in self.members.values())
-            await zygote.go()
-        finally:
-            for port in ports.values():
-                port.close()
+        await together(start(member) for member in self.members.values())
+        self.routing.all_started()
+        await zygote.go()
 
     async def _wait_until_ready(self, member: Member) -> None:
         name = member.plan.name
@@ -155,13 +153,14 @@ class Run:
             text = f"{name} was not ready within {member.plan.ready_within:g} s"
             raise Verdict(Status.TIMED_OUT, text) from None
         except Ended as ended:
-            reason = self._unexpected(member) if member.offence else f"{name} {ended} before it was ready"
-            raise Verdict(Status.FAILED, reason) from None
+            # An offender is named in the end; the others go on without it.
+            if member.offence is None:
+                raise Verdict(Status.FAILED, f"{name} {ended} before it was ready") from None
 
     async def _watch(self, member: Member) -> None:
         """Decide the run when a worker ends as nobody expects; before it is ready, `_wait_until_ready` does."""
         status = await member.exited()
-        if member.was_ready and not member.stopping and (member.offence or status != self._expected_exit(member)):
+        if member.was_ready and not member.stopping and not member.offence and status != self._expected_exit(member):
             raise Verdict(Status.FAILED, self._unexpected(member))
 
     def _expected_exit(self, member: Member) -> int:
@@ -178,17 +177,22 @@ class Run:
 
     async def _perform_all(self, steps: Iterable[StepPlan]) -> None:
         for step in steps:
-            await self._perform(step)
+            if self.members[step.worker].offence is None:
+                await self._perform(step)
 
     async def _perform(self, step: StepPlan) -> None:
         self._pending[step.worker] = step
         try:
-            result = await asyncio.wait_for(self.members[step.worker].perform(step.body), step.within)
+            # Not wait_for, which loses a cancellation that comes together with the result (before Python 3.12).
+            async with asyncio.timeout(step.within):
+                result = await self.members[step.worker].perform(step.body)
             differs = difference(step.expected, result)
         except TimeoutError:
             text = f"{step.worker}: {step.text} took longer than {step.within:g} s{self.waiting(step)}"
             raise Verdict(Status.TIMED_OUT, text, step.place) from None
         except Ended as ended:
+            if self.members[step.worker].offence is not None:
+                return
             raise Verdict(Status.FAILED, f"{step.worker} {ended} during {step.text}", step.place) from None
         except ValueError as error:
             text = f"{step.worker} answered {step.text} with {error}"
@@ -202,12 +206,15 @@ class Run:
 
     async def _kill(self, stage: KillPlan) -> None:
         member = self.members[stage.worker]
+        if member.offence is not None:
+            return
         if member.exit_status is not None:
             text = f"{stage.worker} {describe_exit(member.exit_status)} before it was to be killed"
             raise Verdict(Status.FAILED, text, stage.place)
         member.kill("the scenario says so")
         try:
-            await asyncio.wait_for(member.exited(), stage.within)
+            async with asyncio.timeout(stage.within):
+                await member.exited()
         except TimeoutError:
             text = f"{stage.worker} was killed but not gone within {stage.within:g} s"
             raise Verdict(Status.TIMED_OUT, text, stage.place) from None
@@ -233,6 +240,13 @@ class Run:
         ]
         return Verdict(Status.FAILED, "; ".join(wrong)) if wrong else Verdict(Status.PASSED, "all as expected")
 
+    def blamed(self, verdict: Verdict) -> Verdict:
+        """Return the verdict with those named first who broke the rules: what came afterwards may follow from that."""
+        offenders = [self._unexpected(member) for member in self.members.values() if member.offence]
+        if not offenders:
+            return verdict
+        return Verdict(Status.FAILED, f"{'; '.join(offenders)}; then {verdict.reason}", verdict.place)
+
     def _unexpected(self, member: Member) -> str:
         name = member.plan.name
         if member.offence:
@@ -251,6 +265,7 @@ class Run:
                 finally:
                     await self._zygote.stop()
         finally:
+            self.routing.close()
             for member in self.members.values():
                 member.close()
 

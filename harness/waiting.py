@@ -12,7 +12,8 @@ async def readable(fd: int, seconds: float | None = None) -> None:
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_reader(fd, settle, ready, None)
     try:
-        await asyncio.wait_for(ready, seconds)
+        async with asyncio.timeout(seconds):
+            await ready
     finally:
         loop.remove_reader(fd)
 

@@ -9,6 +9,12 @@ SERVICE_PORT_ADDRESS: Final = 4
 CONTROL_CHANNEL: Final = 5
 FIRST_IMPORT: Final = 6
 
+# What they are called, in LISTEN_FDNAMES (sd_listen_fds_with_names(3)) too; a number without a use is /dev/null.
+BOUND_SOCKET_NAME: Final = "bound_socket"
+ADDRESS_NAME: Final = "address"
+CONTROL_CHANNEL_NAME: Final = "control_channel"
+UNUSED_NAME: Final = "unused"
+
 # Limits of one message (service_runtime/include/sys/nacl_imc_api.h).
 BUFFERS_MAX: Final = 256
 DESCRIPTORS_MAX: Final = 8

@@ -2,7 +2,9 @@
 
 The channel is a ConnectedSocket in the wire layout of the worker's protocol. What any IMC program can say over it:
 
-    no data, one SocketAddress      the worker exports its address (`sel_ldr -X 5`)
+    worker → supervisor   no data, one SocketAddress       the worker exports its address (`sel_ldr -X 5`)
+    worker → supervisor   a name, one SocketAddress        it exports another one, which a route grants as worker.name
+    supervisor → worker   a name, one SocketAddress        it is granted an address, and this is the import's name
 
 What begins with `{` is one JSON object with one member, the kind of message:
 

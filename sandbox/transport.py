@@ -82,6 +82,23 @@ def discard(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
+def abandon(sock: _socket.socket) -> None:
+    """Close a socket whose peer is a stranger, and discard what is still queued there.
+
+    Left in the queue, its descriptors would be closed by the kernel in our name, which may take its time.
+    """
+    if sock.fileno() < 0:
+        return
+    with suppress(OSError):
+        sock.shutdown(_socket.SHUT_RDWR)
+    with suppress(OSError):
+        packet = None
+        while packet is None or not has_ended(sock, packet):
+            packet = receive_packet(sock, bytearray(1), nonblock=True)
+            discard(packet.fds)
+    sock.close()
+
+
 def send_packet(
     sock: _socket.socket,
     buffers: Sequence[bytes | memoryview],

@@ -25,7 +25,6 @@ supervisor and the zygote from passing those of the others.
 import _socket
 import atexit
 import ctypes
-import fcntl
 import gc
 import importlib
 import json
@@ -34,15 +33,14 @@ import select
 import signal
 import struct
 import sys
-import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sandbox.descriptors import over
+from sandbox.start import read_manifest, start
 from sandbox.transport import receive_packet, send_packet
-from sandbox.worker import Worker
 
 # linux/sched.h
 CLONE_PIDFD: Final = 0x1000
@@ -238,8 +236,7 @@ class Zygote:
                 tell(self._lifeline, {"exited": self._workers.pop(pid), "status": status})
 
     def _become_worker(self, parent: int, manifest: int, placements: list[tuple[int, int]]) -> NoReturn:
-        """Leave everything of the zygote behind and run the program."""
-        status = 1
+        """Leave everything of the zygote behind and start the program."""
         try:
             die_with_parent()
             os.close(self._gate_holder)
@@ -253,69 +250,8 @@ class Zygote:
             for sock in (self._lifeline, self._wakeup, self._wakeup_writer):
                 sock.detach()
             atexit._clear()  # noqa: SLF001 - what is there is the zygote's
-            told = read_manifest(manifest)
-            place_descriptors(placements)
-            status = run_program(told)
+            start(read_manifest(manifest), placements)
         except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
             traceback.print_exc()
         finally:
-            finish(status)
-
-
-def read_manifest(fd: int) -> dict[str, Any]:
-    """Return what the supervisor tells the worker, and leave no other way to read it."""
-    told: dict[str, Any] = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
-    os.close(fd)
-    return told
-
-
-def place_descriptors(placements: list[tuple[int, int]]) -> None:
-    """Have each fd at its target number, and nothing else open: targets are 0, 1, … without a hole.
-
-    Sources and targets may overlap, so all of them move above the targets first; that also spares us dup2(n, n),
-    which would keep close-on-exec.
-    """
-    above = max(target for _, target in placements) + 1
-    moved = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above), target) for fd, target in placements]
-    for fd, target in moved:
-        os.dup2(fd, target, inheritable=True)
-    os.closerange(above, 2**31 - 1)
-
-
-def run_program(told: Mapping[str, Any]) -> int:
-    """Adopt the descriptors, import the program, run it, and return its exit status."""
-    os.environ.clear()
-    os.environ.update(told["env"])
-    sys.path[:0] = told["path"]
-    sys.argv[:] = [told["program"]]
-    worker = Worker.adopt(told)
-    module_name, _, function_name = told["program"].partition(":")
-    if told["service_port"] == "exported":
-        worker.export()
-    try:
-        program = getattr(importlib.import_module(module_name), function_name)
-        worker.announce()
-        return exit_status(program(worker))
-    except SystemExit as error:
-        return exit_status(error.code)
-
-
-def exit_status(returned: object) -> int:
-    """Return what sys.exit() makes of this value: None is 0, a number is itself modulo 256, else a message and 1."""
-    if returned is None:
-        return 0
-    if isinstance(returned, int):
-        return returned & 0xFF
-    sys.stderr.write(f"{returned}\n")
-    return 1
-
-
-def finish(status: int) -> NoReturn:
-    """End as an interpreter does: wait for threads, run what the program left to atexit, flush."""
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing's own fork server does
-        atexit._run_exitfuncs()  # noqa: SLF001
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
+            os._exit(1)

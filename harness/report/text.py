@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from harness.events import (
     AddressExported,
+    ConnectRefused,
     Event,
+    FacetMade,
     Offence,
     Reported,
     ServicePortMade,
@@ -18,7 +20,7 @@ from harness.events import (
     WorkerKilled,
 )
 from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
-from harness.plan import Plan, StepPlan, WorkerPlan
+from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
 from harness.scenario import printable, told
 from harness.topology import as_text
 from harness.topology.load import scalar
@@ -65,7 +67,8 @@ def _setting(value: Scalar) -> str:
 
 
 def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
-    owners = {event.identity: event.worker for event in outcome.events if isinstance(event, ServicePortMade)}
+    made = (event for event in outcome.events if isinstance(event, ServicePortMade | FacetMade | AddressExported))
+    owners = {event.identity: event.worker for event in made}
     width = max(map(len, plan.workers))
     for worker in plan.workers.values():
         yield f"{worker.name:<{width}}  {_start(worker, outcome.events)}"
@@ -81,6 +84,8 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
                 yield f"{event.worker:<{width}}  reported {printable(event.key)} = {SHORT.repr(event.value)}"
             case WorkerKilled():
                 yield f"{event.worker:<{width}}  was killed: {event.reason}"
+            case ConnectRefused():
+                yield f"{event.worker:<{width}} ✗ was refused a connection: {event.text}"
             case Offence():
                 yield f"{event.worker:<{width}} ✗ broke the rules of its control channel: {event.text}"
             case _:
@@ -104,18 +109,33 @@ def _in_order_of_steps(events: Iterable[Event]) -> list[Event]:
 
 
 def _start(worker: WorkerPlan, events: Sequence[Event]) -> str:
-    exported = any(isinstance(event, AddressExported) and event.worker == worker.name for event in events)
+    """Return what a worker starts with, without what all have."""
+    exports = {event.name for event in events if isinstance(event, AddressExported) and event.worker == worker.name}
     port = {
         "none": "no service port",
         "unexported": "3 BoundSocket, 4 its SocketAddress (-X -1: not exported)",
-        "exported": "3 BoundSocket, 4 its SocketAddress (-X 5: " + ("exported)" if exported else "never exported)"),
+        "exported": "3 BoundSocket, 4 its SocketAddress (-X 5: "
+        + ("exported)" if "" in exports else "never exported)"),
     }[worker.service_port]
-    grants = "".join(f", {grant.number} {_grant(grant.name, grant.exporter)}" for grant in worker.grants)
-    return f"starts with {port}{grants}"
+    given = "".join(f", {slot.number} {text}" for slot in worker.slots if (text := _given(slot)))
+    return f"starts with {port}{given}"
 
 
-def _grant(name: str, exporter: str) -> str:
-    return f"SocketAddress {name!r}" + (f" of {exporter}" if name != exporter else "")
+def _given(slot: Slot) -> str:
+    match slot.origin:
+        case Grant() as grant:
+            return _grant(grant)
+        case HostFilePlan(path, mode):
+            return f"HostFile {slot.name!r}: {path.name} ({mode})"
+        case ChannelEnd():
+            return f"{slot.kind} {slot.name!r}"
+        case _:
+            return ""
+
+
+def _grant(grant: Grant) -> str:
+    whose = ".".join(filter(None, (grant.exporter, grant.export)))
+    return f"SocketAddress {grant.name!r}" + (f" of {whose}" if grant.name != whose else "")
 
 
 def _step(step: StepPlan, result: Mapping[str, Any], owners: Mapping[str, str]) -> str:

@@ -24,6 +24,9 @@ from harness.topology.model import Topology, is_name, is_scalar
 VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)\s*\}\}")
 REFERENCE: Final = re.compile(VARIABLE.pattern + r"|\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 CELLS_MAX: Final = 10_000
+# Each replica's own number, which the planner knows; until then it stays as it is where it may stand.
+REPLICA: Final = "replica"
+REPLICATED: Final = ("defaults", "kinds", "workers", "scenario")
 
 Scalars = Mapping[str, Any]
 
@@ -34,6 +37,7 @@ ENTRIES: Final[Mapping[str, Any]] = {
     "workers": {},
     "kinds": {},
     "routes": {"grant": "", "to": ""},
+    "channels": {"between": ("", "")},
     "scenario": {"expect": {"exit": {}}},
 }
 SECTIONS: Final[Mapping[str, Any]] = {"schema": 1, "name": "unnamed", "defaults": {}}
@@ -169,6 +173,9 @@ class _Expander:
         return axes
 
     def _check_matrix(self) -> None:
+        for section, names in (("vars", self._vars), ("matrix", self._matrix)):
+            if REPLICA in names:
+                self._problem((section, REPLICA), "'replica' is each replica's own number; choose another", at_key=True)
         for axis, values in self._matrix.items():
             if axis in self._vars:
                 self._problem(("matrix", axis), f"{axis!r} is a variable already", at_key=True)
@@ -226,6 +233,8 @@ class _Expander:
         def referred(match: re.Match[str]) -> str:
             variable, name, default = match.groups()
             if variable is not None:
+                if variable == REPLICA and path[0] in REPLICATED:
+                    return match[0]
                 if variable not in variables:
                     self._refer_in_vain(variable, path, variables)
                 return as_text(variables.get(variable, ""))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic_core import PydanticCustomError
 
 from harness.topology.load import Location, spoken
-from sandbox.abi import DESCRIPTORS_MAX, USER_BYTES_MAX
+from sandbox.abi import DESCRIPTORS_MAX, FIRST_IMPORT, USER_BYTES_MAX
 from sandbox.protocols import PROTOCOLS
 
 # A step's bytes travel to the worker in one message of the control channel, as base64 within JSON.
@@ -18,6 +18,10 @@ INLINE_DATA_MAX: Final = 64 * 1024
 # Enough to show that one byte too many is refused, and no way to ask a worker for all of its memory.
 GENERATED_DATA_MAX: Final = 16 * 1024 * 1024
 EXIT_STATUS_MAX: Final = 255
+REPLICAS_MAX: Final = 10_000
+# What a worker's limit on open files leaves room for.
+NUMBER_MAX: Final = 999
+CHANNEL_ENDS: Final = 2
 RUN_SECONDS: Final = 60.0
 STEP_SECONDS: Final = 5.0
 
@@ -102,6 +106,40 @@ def parse_program(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
         raise Mistake(f"{spoken(value)} is no program; write package.module:function")
     return value
+
+
+def parse_command(value: Any) -> tuple[str, ...]:
+    """Return the words of a command: a list of text and numbers, the executable first."""
+    if not isinstance(value, tuple) or not value:
+        raise Mistake("a command is a list: the executable, then its arguments, as in [./server, --port, 3]")
+    for index, word in enumerate(value):
+        if not isinstance(word, (str, int, float)):
+            raise Mistake(f"expected text or a number, not {spoken(word)}", (index,))
+        if "\0" in str(word):
+            raise Mistake("a command cannot hold a null character", (index,))
+    return tuple(spoken(word) if isinstance(word, bool) else str(word) for word in value)
+
+
+def parse_replicas(value: Any) -> int:
+    """Return how many of a worker there are to be."""
+    if type(value) is not int or not 1 <= value <= REPLICAS_MAX:
+        raise Mistake(f"{spoken(value)} is no number of replicas; write 1..{REPLICAS_MAX}")
+    return value
+
+
+def parse_number(value: Any) -> int:
+    """Return the number of a descriptor that a topology may choose."""
+    if type(value) is not int or not FIRST_IMPORT <= value <= NUMBER_MAX:
+        fixed = "3, 4 and 5 are the service port, its address and the control channel"
+        raise Mistake(f"{spoken(value)} is no number to choose; write {FIRST_IMPORT}..{NUMBER_MAX} ({fixed})")
+    return value
+
+
+def parse_ends(value: Any) -> tuple[str, str]:
+    """Return the two ends of a channel, each worker.number as text."""
+    if not isinstance(value, tuple) or len(value) != CHANNEL_ENDS or not all(isinstance(end, str) for end in value):
+        raise Mistake("a channel is between two descriptors, as in [a.8, b.8]")
+    return value[0], value[1]
 
 
 def parse_scalar(value: Any) -> Any:
@@ -201,6 +239,9 @@ DescriptorKind = Annotated[str, chosen_from(DESCRIPTOR_KINDS, "kind of descripto
 ExitStatus = Annotated[int, parsed_by(parse_exit)]
 Scalar = Annotated[str | int | float | bool, parsed_by(parse_scalar)]
 Wanted = Annotated[tuple[Scalar, ...], parsed_by(parse_wanted)]
+Command = Annotated[tuple[str, ...], parsed_by(parse_command)]
+Number = Annotated[int, parsed_by(parse_number)]
+Ends = Annotated[tuple[str, str], parsed_by(parse_ends)]
 Arguments = Annotated[dict[str, Any], parsed_by(parse_arguments)]
 Environment = dict[Annotated[str, parsed_by(parse_variable_name)], Annotated[str, parsed_by(parse_variable_text)]]
 
@@ -225,12 +266,25 @@ class Within(Model):
     within: Duration
 
 
+class Inherit(Model):
+    """A host's file at a descriptor of the worker's, as sel_ldr's -r, -w and -h D:d."""
+
+    descriptor: Number
+    file: str
+    mode: Annotated[str, chosen_from(("r", "w", "rw"), "mode")]
+    as_: Name | None = Field(default=None, alias="as")
+
+
 class WorkerSettings(Model):
-    """What `defaults`, a kind and a worker may say; the nearer one wins, maps are merged."""
+    """What `defaults`, a kind and a worker may say; the nearer one wins, maps are merged, lists are not."""
 
     program: Annotated[str, parsed_by(parse_program)] | None = None
+    command: Command | None = None
     protocol: Annotated[str, chosen_from(tuple(PROTOCOLS), "protocol")] | None = None
     service_port: Annotated[str, chosen_from(("none", "exported", "unexported"), "service_port")] | None = None
+    grants: Annotated[str, chosen_from(("descriptors", "messages"), "way to be granted addresses")] | None = None
+    facets: bool | None = None
+    inherit: tuple[Inherit, ...] | None = None
     args: Arguments = Field(default_factory=dict)
     env: Environment = Field(default_factory=dict)
     ready: Within | None = None
@@ -241,13 +295,27 @@ class WorkerEntry(WorkerSettings):
     """One worker."""
 
     kind: str | None = None
+    replicas: Annotated[int, parsed_by(parse_replicas)] | None = None
 
 
 class Route(Model):
-    """`grant`'s address goes to `to`, which imports it as `as` (the exporter's name unless said)."""
+    """`grant`'s address goes to `to`, which imports it as `as` (what `grant` says unless said).
+
+    Without `facets` the address itself is granted; `pair` joins the replicas of equal index.
+    """
 
     grant: str
     to: str
+    as_: Name | None = Field(default=None, alias="as")
+    pair: bool = False
+    facets: bool | None = None
+
+
+class Channel(Model):
+    """A pair of sockets, an end at each of two descriptors `worker.number`, as sel_ldr's -i."""
+
+    between: Ends
+    kind: Annotated[str, chosen_from(("connected", "data_only"), "kind of channel")] = "connected"
     as_: Name | None = Field(default=None, alias="as")
 
 
@@ -340,6 +408,13 @@ class MemObjCreate(WorkerStep):
     as_: Names = Field(default=(), alias="as", max_length=1)
 
 
+class Export(WorkerStep):
+    """Offer `address` to whoever a route grants it as worker.name."""
+
+    address: str
+    name: Name
+
+
 class Close(WorkerStep):
     """Close what `descriptor` names."""
 
@@ -373,6 +448,7 @@ OPERATIONS: Final[dict[str, type[WorkerStep]]] = {
     "recvmsg": RecvMsg,
     "socketpair": SocketPair,
     "mem_obj_create": MemObjCreate,
+    "export": Export,
     "close": Close,
 }
 
@@ -395,6 +471,7 @@ Step = Annotated[
     | Annotated[RecvMsg, Tag("recvmsg")]
     | Annotated[SocketPair, Tag("socketpair")]
     | Annotated[MemObjCreate, Tag("mem_obj_create")]
+    | Annotated[Export, Tag("export")]
     | Annotated[Close, Tag("close")]
     | Annotated[Kill, Tag("kill")]
     | Annotated[Expect, Tag("expect")],
@@ -413,5 +490,6 @@ class Topology(Model):
     kinds: dict[Name, WorkerSettings] = Field(default_factory=dict)
     workers: dict[Name, WorkerEntry] = Field(min_length=1)
     routes: tuple[Route, ...] = ()
+    channels: tuple[Channel, ...] = ()
     scenario: tuple[Step, ...] | None = None
     within: Duration = RUN_SECONDS

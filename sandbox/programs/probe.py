@@ -25,11 +25,11 @@ class Probe:
     """The descriptors that a probe holds, by the names that the scenario gave them."""
 
     def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._imc = worker.imc
-        # The steps name descriptors of any kind, and may name a wrong one on purpose.
-        self._held: dict[str, Any] = {**worker.imports, "INVALID": INVALID}
+        self._named: dict[str, Any] = {**worker.inherited, "INVALID": INVALID}
         if worker.bound_socket is not None and worker.address is not None:
-            self._held |= {"bound_socket": worker.bound_socket, "address": worker.address}
+            self._named |= {"bound_socket": worker.bound_socket, "address": worker.address}
 
     def obey(self, step: Mapping[str, Any]) -> Result:
         """Perform one step, and return its result: `error` is None or the errno's name."""
@@ -38,13 +38,17 @@ class Probe:
         except ImcError as error:
             return {"error": errno.errorcode[error.errno or errno.EIO], "detail": error.strerror}
 
+    def _held(self, name: str) -> Any:
+        """Return a descriptor of any kind, for a step may name a wrong one on purpose; an import may be yet to come."""
+        return self._named[name] if name in self._named else self._worker.imports[name]
+
     def _hold(self, step: Mapping[str, Any], descriptors: Iterable[Descriptor]) -> Result:
         """Keep `descriptors` under the step's names; close what has no name. Returns what each of them is."""
         described = []
         for index, descriptor in enumerate(descriptors):
             described.append(describe(descriptor))
             if index < len(step["as"]):
-                self._held[step["as"][index]] = descriptor
+                self._named[step["as"][index]] = descriptor
             else:
                 descriptor.close()
         return {"descriptors": described}
@@ -55,25 +59,25 @@ class Probe:
 
     def accept(self, step: Mapping[str, Any]) -> Result:
         """imc_accept on the service port, or on the BoundSocket that the step names."""
-        return self._hold(step, [self._imc.imc_accept(self._held[step["bound"]])])
+        return self._hold(step, [self._imc.imc_accept(self._held(step["bound"]))])
 
     def connect(self, step: Mapping[str, Any]) -> Result:
         """imc_connect to an import, or to an address that arrived."""
-        address = self._held[step["address"]]
+        address = self._held(step["address"])
         return {"address": describe(address)} | self._hold(step, [self._imc.imc_connect(address)])
 
     def sendmsg(self, step: Mapping[str, Any]) -> Result:
         """imc_sendmsg with data and descriptors."""
-        descriptors = [self._held[name] for name in step["descriptors"]]
+        descriptors = [self._held(name) for name in step["descriptors"]]
         flags = NONBLOCK if step["nonblock"] else 0
         data = control.unpack_data(step["data"])
-        sent = self._imc.imc_sendmsg(self._held[step["socket"]], data, descriptors, flags)
+        sent = self._imc.imc_sendmsg(self._held(step["socket"]), data, descriptors, flags)
         return {"sent": sent, "descriptors": [describe(descriptor) for descriptor in descriptors]}
 
     def recvmsg(self, step: Mapping[str, Any]) -> Result:
         """imc_recvmsg; the descriptors that arrive are held in order."""
         flags = NONBLOCK if step["nonblock"] else 0
-        message = self._imc.imc_recvmsg(self._held[step["socket"]], step["size"], step["max_descriptors"], flags)
+        message = self._imc.imc_recvmsg(self._held(step["socket"]), step["size"], step["max_descriptors"], flags)
         held = self._hold(step, message.descriptors)
         return {"data": control.digest(message.data), "flags": message.flags} | held
 
@@ -85,9 +89,15 @@ class Probe:
         """imc_mem_obj_create of so many bytes."""
         return self._hold(step, [self._imc.imc_mem_obj_create(step["size"])])
 
+    def export(self, step: Mapping[str, Any]) -> Result:
+        """Offer an address to whoever a route grants it, under a name."""
+        address = self._held(step["address"])
+        self._worker.export(step["name"], address)
+        return {"address": describe(address)}
+
     def close(self, step: Mapping[str, Any]) -> Result:
         """Close what the step names. The name stays, so that a later step can show what EBADF means."""
-        self._held[step["descriptor"]].close()
+        self._held(step["descriptor"]).close()
         return {}
 
 
@@ -99,6 +109,7 @@ OPERATIONS: Final[Mapping[str, Callable[[Probe, Mapping[str, Any]], Result]]] = 
     "recvmsg": Probe.recvmsg,
     "socketpair": Probe.socketpair,
     "mem_obj_create": Probe.mem_obj_create,
+    "export": Probe.export,
     "close": Probe.close,
 }
 

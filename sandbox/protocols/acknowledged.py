@@ -31,6 +31,7 @@ class AcknowledgedProtocol:
     name: ClassVar[str] = "acknowledged"
     address_form: ClassVar[AddressForm] = AddressForm.DESCRIPTOR
     layouts: ClassVar[tuple[str, ...]] = ("2013", "recent")
+    connect_message: ClassVar[bytes | None] = CONNECT
     calls: ClassVar[frozenset[str]] = frozenset({"socketpair", "setsockopt"})
 
     def __init__(self, options: Options) -> None:

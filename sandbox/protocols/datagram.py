@@ -27,6 +27,7 @@ class DatagramProtocol:
     name: ClassVar[str] = "datagram"
     address_form: ClassVar[AddressForm] = AddressForm.TOKEN
     layouts: ClassVar[tuple[str, ...]] = ("2010",)
+    connect_message: ClassVar[bytes | None] = b""
     calls: ClassVar[frozenset[str]] = frozenset({"socket", "bind", "socketpair", "memfd_create", "fcntl"})
 
     def __init__(self, options: Options) -> None:

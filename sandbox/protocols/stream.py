@@ -24,6 +24,7 @@ class StreamProtocol:
     name: ClassVar[str] = "stream"
     address_form: ClassVar[AddressForm] = AddressForm.TOKEN
     layouts: ClassVar[tuple[str, ...]] = ("2010",)
+    connect_message: ClassVar[bytes | None] = None
     calls: ClassVar[frozenset[str]] = frozenset(
         {"socket", "bind", "listen", "accept4", "connect", "memfd_create", "fcntl"}
     )

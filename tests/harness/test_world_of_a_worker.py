@@ -80,7 +80,7 @@ def test_the_environment_holds_what_the_topology_gives_and_nothing_else(
     assert found["session"]
 
 
-def test_the_port_s_own_address_is_the_one_that_others_were_granted(tmp_path: Path) -> None:
+def test_without_facets_the_port_s_own_address_is_the_one_that_others_were_granted(tmp_path: Path) -> None:
     own = """
         def main(worker):
             worker.report("own", worker.address.identity())
@@ -95,10 +95,12 @@ def test_the_port_s_own_address_is_the_one_that_others_were_granted(tmp_path: Pa
           server: {program: "own:main", service_port: exported}
           client: {program: "holds:main"}
         routes:
-          - {grant: server, to: client}
+          - {grant: server, to: client, facets: %s}
     """
-    outcome = run_topology(write(tmp_path, topology, own=own, holds=holds))
-    assert outcome.workers["client"].reports["held"] == outcome.workers["server"].reports["own"]
+    for facets in ("true", "false"):
+        outcome = run_topology(write(tmp_path, topology % facets, own=own, holds=holds))
+        same = outcome.workers["client"].reports["held"] == outcome.workers["server"].reports["own"]
+        assert same == (facets == "false")
 
 
 def test_workers_may_be_granted_to_each_other(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_250_imports_arrive_in_order(tmp_path: Path) -> None:
     program = """
         def main(worker):
             worker.report("numbers", [address.fileno() for address in worker.imports.values()])
-            worker.report("kinds", len({address.identity() for address in worker.imports.values()}))
+            worker.report("facets", len({address.identity() for address in worker.imports.values()}))
     """
     routes = "\n".join(f"  - {{grant: server, to: guest, as: n{index}}}" for index in range(250))
     topology = (
@@ -138,7 +140,7 @@ def test_250_imports_arrive_in_order(tmp_path: Path) -> None:
         f"routes:\n{routes}\n"
     )
     outcome = run_topology(write(tmp_path, topology, many=program, idle="def main(worker): pass\n"))
-    assert outcome.workers["guest"].reports == {"numbers": list(range(6, 256)), "kinds": 1}
+    assert outcome.workers["guest"].reports == {"numbers": list(range(6, 256)), "facets": 250}
 
 
 def test_an_exported_address_arrives_before_the_announcement(tmp_path: Path) -> None:

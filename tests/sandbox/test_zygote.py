@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.zygote import exit_status, place_descriptors
+from sandbox.start import exit_status, place_descriptors
 
 
 def in_child(check: Callable[[], bool]) -> bool:

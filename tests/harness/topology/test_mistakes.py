@@ -12,9 +12,9 @@ from tests.harness.topologies import HEAD, PAIR, mistakes_in
 Write = Callable[..., Path]
 
 NO_NAME: Final = "is no name; names are at most 64 letters, digits, _ and -, and begin with a letter"
-SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, scenario, within"
-SETTINGS: Final = "program, protocol, service_port, args, env, ready, stop"
-STEPS: Final = "makeboundsock, accept, connect, sendmsg, recvmsg, socketpair, mem_obj_create, close"
+SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, channels, scenario, within"
+SETTINGS: Final = "program, command, protocol, service_port, grants, facets, inherit, args, env, ready, stop"
+STEPS: Final = "makeboundsock, accept, connect, sendmsg, recvmsg, socketpair, mem_obj_create, export, close"
 A_MAP: Final = "1:1: expected a map with the keys schema, name and workers"
 A_STEP: Final = "a step is {at: worker, do: …}, {kill: worker} or {expect: …}"
 
@@ -117,7 +117,6 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "an unknown section": (f"{PAIR}zoo: 1\n", [f"6:1: unknown key 'zoo'; there are {SECTIONS}"]),
     "facets": (f"{PAIR}facets: false\n", [f"6:1: unknown key 'facets'; there are {SECTIONS}"]),
     "refused": (f"{PAIR}refused: []\n", [f"6:1: unknown key 'refused'; there are {SECTIONS}"]),
-    "channels": (f"{PAIR}channels: []\n", [f"6:1: unknown key 'channels'; there are {SECTIONS}"]),
     "a bad duration": (
         f"{PAIR}within: soon\n",
         ["6:9: 'soon' is no duration; write a number and ms, s or m, as in 5s"],
@@ -136,11 +135,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         f"{PAIR}defaults: {{confinement: strict}}\n",
         [f"6:12: unknown key 'confinement'; there are {SETTINGS}"],
     ),
-    "replicas": (settings("replicas: 3"), [f"4:41: unknown key 'replicas'; there are {SETTINGS}, kind"]),
-    "limits": (settings("limits: {}"), [f"4:41: unknown key 'limits'; there are {SETTINGS}, kind"]),
-    "command": (settings("command: [ls]"), [f"4:41: unknown key 'command'; there are {SETTINGS}, kind"]),
-    "inherit": (settings("inherit: []"), [f"4:41: unknown key 'inherit'; there are {SETTINGS}, kind"]),
-    "grants": (settings("grants: messages"), [f"4:41: unknown key 'grants'; there are {SETTINGS}, kind"]),
+    "limits": (settings("limits: {}"), [f"4:41: unknown key 'limits'; there are {SETTINGS}, kind, replicas"]),
     "a kind of a kind": (
         f"{PAIR}kinds: {{k: {{kind: l}}}}\n",
         [f"6:13: unknown key 'kind'; there are {SETTINGS}"],
@@ -168,7 +163,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "program not said": (
         worker("protocol: stream"),
-        ["4:6: a has no program: say it here, in its kind or under defaults"],
+        ["4:6: a has no program: say it, or a command, here, in its kind or under defaults"],
     ),
     "a program without a function": (
         worker("program: probe, protocol: stream"),
@@ -217,10 +212,6 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "a route's key misspelt": (
         f"{PAIR}routes: [{{grant: a, too: b}}]\n",
         ["6:21: unknown key 'too'; did you mean 'to'?"],
-    ),
-    "pair": (
-        f"{PAIR}routes: [{{grant: a, to: b, pair: true}}]\n",
-        ["6:28: unknown key 'pair'; there are grant, to, as"],
     ),
     "routes of unknown workers": (
         f"{PAIR}routes: [{{grant: x, to: y}}]\n",
@@ -517,9 +508,11 @@ within: 6s
         f"10:3: 'c.0' {NO_NAME}",
         "12:13: unknown worker 'x'; there are a, b",
         "13:16: unknown key 'too'; did you mean 'to'?",
+        "14:13: unknown worker 'c.0'; there are a, b",
         "16:10: unknown worker 'z'; there are a, b",
         "16:17: unknown step 'conect'; did you mean 'connect'?",
         "17:10: unknown worker 'z'; there are a, b",
+        "18:12: unknown worker 'c.0'; there are a, b",
         "18:17: unknown key 'after'; there are when, kill, within",
         "19:25: unknown signal 'SIGKIL'; did you mean 'SIGKILL'?",
         "20:36: unknown variable 'unknown'; there are none",

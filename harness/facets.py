@@ -1,0 +1,239 @@
+"""Facets: for each grant of an address an address of its own, which leads there and nowhere else.
+
+An address of the descriptor protocols is one end of a pair, one open file for all who hold it: any of them can shut it
+down for all. So each importer gets the end of a pair of its own, and the supervisor, at the other end, passes connect
+messages on:
+
+    importer ── "c", one socket ──> facet: vetted ──> forwarder ── "c", one socket ──> the exporter's BoundSocket
+
+A facet of the datagram protocol is a token of its own, for the same reason. Only connecting goes this way, data never.
+While the exporter's queue is full no facet is read, so that importers wait as they would have; each facet holds back
+at most one connection. When the last facet is gone, so is the forwarder's copy of the exporter's address, and the
+exporter can see the end; when the exporter's BoundSocket is gone, so are the facets.
+
+(The stream protocol has none: its connections are made by the kernel, at the listener whose name was asked for, and an
+accepted connection cannot be handed to another listener's accept. Nor does it need one there: the address is a name in
+a sealed memfd, which has nothing that could be shut down.)
+"""
+
+import _socket
+import asyncio
+import errno
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, over
+from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.imc import Imc
+from sandbox.protocols import PROTOCOLS, AddressForm, abstract_name, take_connection, token_of_address
+from sandbox.transport import abandon, send_packet
+
+# How many connections of one facet are passed on before the others get their turn.
+CONNECTIONS_A_TURN: Final = 32
+# When too many descriptors of our user are in flight, nothing tells when that ends.
+IN_FLIGHT_SECONDS: Final = 0.01
+
+
+class Hangups:
+    """Tells when a peer hangs up, of sockets that are not read: on the event loop, by an epoll of its own."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[], None]] = {}
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._tell)
+
+    def watch(self, fd: int, hung_up: Callable[[], None]) -> None:
+        """Call `hung_up` when the peer of `fd` has closed its end. Raises OSError."""
+        self._epoll.register(fd, select.EPOLLRDHUP)
+        self._watched[fd] = hung_up
+
+    def forget(self, fd: int) -> None:
+        """Watch `fd` no longer; before it is closed."""
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def _tell(self) -> None:
+        for fd, _ in self._epoll.poll(0):
+            if fd in self._watched:
+                self._watched[fd]()
+
+
+class Facet:
+    """One grant's way to an address; owns `bound`, whose SocketAddress the importer holds."""
+
+    def __init__(self, bound: BoundSocket, importer: str) -> None:
+        self.bound = bound
+        self.importer = importer
+        # A connection that the exporter's queue had no room for.
+        self.held: ConnectedSocket | None = None
+
+    def close(self) -> None:
+        """Close what is here."""
+        abandon(self.bound.socket)
+        if self.held is not None:
+            self.held.close()
+
+
+class Forwarder:
+    """The facets of one address, and the way to it.
+
+    `ours` are the identities of the supervisor's own sockets, both ends: none of them may travel as a connection.
+    `refused(importer, text)` hears of each connect message that was not passed on.
+    """
+
+    def __init__(
+        self,
+        protocol: str,
+        address: SocketAddress,
+        hangups: Hangups,
+        ours: set[str],
+        refused: Callable[[str, str], None],
+    ) -> None:
+        """Take over `address`."""
+        message = PROTOCOLS[protocol].connect_message
+        assert message is not None  # noqa: S101 - the plan has no facets of other protocols
+        self._message = message
+        self._imc = Imc(protocol)
+        self._by_token = PROTOCOLS[protocol].address_form is AddressForm.TOKEN
+        self._hangups = hangups
+        self._ours = ours
+        self._refused = refused
+        self._loop = asyncio.get_running_loop()
+        self._facets: list[Facet] = []
+        self._stalled: list[Facet] = []
+        self._identities: dict[Facet, tuple[str, str]] = {}
+        self._target: _socket.socket | None = self._opened(address)
+
+    def _opened(self, address: SocketAddress) -> _socket.socket:
+        """Return the socket that leads to the exporter: the address itself, or one that is connected to its token."""
+        if self._by_token:
+            with address:
+                target = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
+                try:
+                    target.connect(abstract_name(token_of_address(address)))
+                except OSError:
+                    # Whoever it was is gone. A socket that leads nowhere says so when it is used.
+                    target.shutdown(_socket.SHUT_RDWR)
+                return target
+        target = over(address.take())
+        self._hangups.watch(target.fileno(), self.close)
+        return target
+
+    def mint(self, importer: str) -> SocketAddress:
+        """Return a new facet's address, owned by the caller. Raises ImcError."""
+        bound, address = self._imc.imc_makeboundsock()
+        facet = Facet(bound, importer)
+        self._identities[facet] = (identity_of(bound.fileno()), address.identity())
+        self._ours.update(self._identities[facet])
+        self._facets.append(facet)
+        self._loop.add_reader(bound.fileno(), self._read, facet)
+        return address
+
+    def retarget(self, address: SocketAddress) -> None:
+        """Lead to `address`, which this takes over, from now on; to no address where nobody is left to lead there."""
+        if not self._facets:
+            address.close()
+            return
+        self._close_target()
+        self._target = self._opened(address)
+        self._resume()
+
+    def close(self) -> None:
+        """Close every facet, and the way to the exporter."""
+        for facet in list(self._facets):
+            self._drop(facet)
+        self._close_target()
+
+    def _close_target(self) -> None:
+        target, self._target = self._target, None
+        if target is not None:
+            self._hangups.forget(target.fileno())
+            self._loop.remove_writer(target.fileno())
+            abandon(target)
+
+    def _drop(self, facet: Facet) -> None:
+        """Close one facet; the last one takes the exporter's address along."""
+        self._loop.remove_reader(facet.bound.fileno())
+        self._ours.difference_update(self._identities.pop(facet))
+        self._facets.remove(facet)
+        if facet in self._stalled:
+            self._stalled.remove(facet)
+        facet.close()
+        if not self._facets:
+            self._close_target()
+
+    def _read(self, facet: Facet) -> None:
+        """Pass on what the facet's holders ask for."""
+        for _ in range(CONNECTIONS_A_TURN):
+            try:
+                connection = take_connection(facet.bound.socket, self._message, nonblock=True)
+            except BlockingIOError:
+                return
+            except EndOfStream:
+                self._drop(facet)
+                return
+            except MalformedMessage as error:
+                self._refused(facet.importer, error.strerror or "")
+                continue
+            except ImcError as error:
+                self._refused(facet.importer, error.strerror or "")
+                continue
+            except ConnectionResetError:
+                continue
+            if identity_of(connection.fileno()) in self._ours:
+                connection.close()
+                self._refused(facet.importer, "a connection that is one of the supervisor's own sockets")
+            elif not self._forward(facet, connection):
+                return
+
+    def _forward(self, facet: Facet, connection: ConnectedSocket) -> bool:
+        """Pass on one connection, which this takes over, and say whether there is room for more."""
+        assert self._target is not None  # noqa: S101 - there are facets, so there is a way
+        try:
+            send_packet(self._target, (self._message,), (connection.fileno(),), nonblock=True)
+        except BlockingIOError:
+            self._stall(facet, connection)
+            self._loop.add_writer(self._target.fileno(), self._resume)
+            return False
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                self._stall(facet, connection)
+                self._loop.call_later(IN_FLIGHT_SECONDS, self._resume)
+                return False
+            # The exporter is gone.
+            connection.close()
+            self.close()
+            return False
+        connection.close()
+        return True
+
+    def _stall(self, facet: Facet, connection: ConnectedSocket) -> None:
+        """Leave the facet unread until there is room for what it holds back."""
+        facet.held = connection
+        self._loop.remove_reader(facet.bound.fileno())
+        self._stalled.append(facet)
+
+    def _resume(self) -> None:
+        """Go on with the facets that waited, the first one first."""
+        if self._target is not None:
+            self._loop.remove_writer(self._target.fileno())
+        stalled, self._stalled = self._stalled, []
+        for facet in stalled:
+            connection, facet.held = facet.held, None
+            if facet not in self._facets:
+                continue
+            assert connection is not None  # noqa: S101 - that is why it waited
+            self._loop.add_reader(facet.bound.fileno(), self._read, facet)
+            self._forward(facet, connection)
+
+
+def identity_of(fd: int) -> str:
+    """Return what all duplicates of a socket have in common, as `SocketAddress.identity` does."""
+    return f"socket:[{os.fstat(fd).st_ino}]"

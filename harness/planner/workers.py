@@ -1,0 +1,281 @@
+"""From the entries of a topology to its workers: which program, which settings, which descriptors at which number."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness.plan import (
+    EXPORTED,
+    MAIN,
+    NONE,
+    ChannelEnd,
+    Grant,
+    HostFilePlan,
+    Own,
+    Readiness,
+    Slot,
+    WorkerPlan,
+)
+from harness.planner.findings import Findings
+from harness.planner.selectors import for_replica, index_of, names_of, texts_for_replica
+from harness.topology import Cell
+from harness.topology.load import Location
+from harness.topology.model import Topology, WorkerSettings
+from sandbox.abi import (
+    ADDRESS_NAME,
+    BOUND_SOCKET_NAME,
+    CONTROL_CHANNEL,
+    CONTROL_CHANNEL_NAME,
+    FIRST_IMPORT,
+    SERVICE_PORT,
+    SERVICE_PORT_ADDRESS,
+    UNUSED_NAME,
+)
+
+READY_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 2.0
+
+MESSAGES: Final = "messages"
+# What every worker calls something of its own; nothing that it is given may take the name.
+RESERVED: Final = (BOUND_SOCKET_NAME, ADDRESS_NAME, CONTROL_CHANNEL_NAME, UNUSED_NAME, "INVALID")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A worker before routes and channels are known. `base` is its entry in the file, `whole` says that it is sound."""
+
+    name: str
+    base: str
+    whole: bool
+    program: str
+    command: tuple[str, ...]
+    protocol: str
+    service_port: str
+    by_messages: bool
+    facets: bool
+    args: Mapping[str, Any]
+    env: Mapping[str, str]
+    files: tuple[Slot, ...]
+    ready_within: float
+    stop_within: float
+
+    @property
+    def path(self) -> Location:
+        """Where the file has its entry."""
+        return ("workers", self.base)
+
+
+def drafts_of(cell: Cell, findings: Findings) -> dict[str, Draft]:
+    """Return every worker of the cell by its name, replicas in order."""
+    topology = cell.topology
+    return {
+        name: _draft(name, base, cell, findings)
+        for base, entry in topology.workers.items()
+        for name in names_of(base, entry.replicas)
+    }
+
+
+def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
+    path = ("workers", base)
+    layers, whole = _layers(base, cell.topology, findings)
+    program, command = _what_runs(layers)
+    protocol = first(layers, "protocol")
+    if whole:
+        if program is None and command is None:
+            text = f"{base} has no program: say it, or a command, here, in its kind or under defaults"
+            findings.add_once(path, text)
+        elif program is not None and command is not None:
+            findings.add_once(path, f"{base} has a program and a command; it can be one of them")
+        if protocol is None:
+            findings.add_once(path, f"{base} has no protocol: say it here, in its kind or under defaults")
+    ready, stop = first(layers, "ready"), first(layers, "stop")
+    args, env, words = _merged(layers, "args"), _merged(layers, "env"), command or ()
+    index = index_of(name)
+    try:
+        args = for_replica(args, index)
+        env = {key: str(for_replica(value, index)) for key, value in env.items()}
+        words = texts_for_replica(words, index)
+    except ValueError:
+        findings.add_once(path, f"{base} has no replicas, and so no {{{{replica}}}}")
+    return Draft(
+        name=name,
+        base=base,
+        whole=whole,
+        program=program or "",
+        command=_found(words, cell.folder, path, findings) if words else (),
+        protocol=protocol or "",
+        service_port=first(layers, "service_port") or NONE,
+        by_messages=first(layers, "grants") == MESSAGES,
+        facets=first(layers, "facets") is not False,
+        args=args,
+        env=env,
+        files=_files(layers, name, base, cell, findings),
+        ready_within=ready.within if ready else READY_SECONDS,
+        stop_within=stop.within if stop else STOP_SECONDS,
+    )
+
+
+def _layers(base: str, topology: Topology, findings: Findings) -> tuple[list[WorkerSettings], bool]:
+    """Return a worker's settings, the nearest first, and whether nothing was wrong with any of them."""
+    entry = topology.workers[base]
+    layers: list[WorkerSettings] = [entry]
+    whole = findings.is_whole(base, entry)
+    if entry.kind in topology.kinds:
+        layers.append(topology.kinds[entry.kind])
+    elif entry.kind is not None and not findings.is_damaged(("kinds", entry.kind)):
+        findings.known_kind(entry.kind, topology.kinds, ("workers", base, "kind"))
+        whole = False
+    return [*layers, topology.defaults], whole
+
+
+def _what_runs(layers: Sequence[WorkerSettings]) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the program and the command of the nearest layer that says either."""
+    for layer in layers:
+        if layer.program is not None or layer.command is not None:
+            return layer.program, layer.command
+    return None, None
+
+
+def _found(words: Sequence[str], folder: Path, path: Location, findings: Findings) -> tuple[str, ...]:
+    """Return the executable's path and the words: beside the file first, then where imclab is installed, then PATH."""
+    name = words[0]
+    beside = folder / name
+    places = [str(beside)] if beside.exists() or "/" in name else []
+    if "/" not in name:
+        places += [str(Path(sys.executable).parent / name), shutil.which(name) or ""]
+    for place in filter(None, places):
+        if os.access(place, os.X_OK) and not Path(place).is_dir():
+            return (place, *words)
+    if beside.is_file():
+        findings.add_once(path, f"{name!r} cannot be executed: chmod +x, or name its interpreter first")
+    else:
+        findings.add_once(path, f"no executable {name!r} beside the file" + ("" if "/" in name else " or on PATH"))
+    return ("", *words)
+
+
+def _files(layers: Sequence[WorkerSettings], name: str, base: str, cell: Cell, findings: Findings) -> tuple[Slot, ...]:
+    slots = []
+    for inherit in first(layers, "inherit") or ():
+        try:
+            file = cell.folder / str(for_replica(inherit.file, index_of(name)))
+        except ValueError:
+            findings.add_once(("workers", base), f"{base} has no replicas, and so no {{{{replica}}}}")
+            continue
+        problem = _unusable(file, inherit.mode)
+        if problem is not None:
+            findings.add_once(("workers", base), f"descriptor {inherit.descriptor}: {file}: {problem}")
+        slot_name = inherit.as_ or f"descriptor_{inherit.descriptor}"
+        slots.append(Slot(inherit.descriptor, slot_name, "HostFile", HostFilePlan(file, inherit.mode)))
+    return tuple(slots)
+
+
+def _unusable(file: Path, mode: str) -> str | None:
+    """Return why `file` cannot be opened for `mode`, as far as can be known before."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        if mode == "w" and isinstance(error, FileNotFoundError) and os.access(file.parent, os.W_OK):
+            return None
+        return error.strerror
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISCHR(status.st_mode)):
+        return "neither a regular file nor a character device"
+    wanted = {"r": os.R_OK, "w": os.W_OK, "rw": os.R_OK | os.W_OK}[mode]
+    return None if os.access(file, wanted) else f"it cannot be opened with mode {mode}"
+
+
+def worker_plan(
+    draft: Draft, grants: Iterable[Grant], ends: Iterable[Slot], exports: Iterable[str], findings: Findings
+) -> WorkerPlan:
+    """Return the whole plan of a worker. `exports` are those that routes grant to somebody."""
+    exports = frozenset(exports)
+    grants = tuple(grants)
+    if not draft.command:
+        ready_by = Readiness.ANNOUNCEMENT
+    elif MAIN in exports and draft.service_port != EXPORTED:
+        ready_by = Readiness.EXPORT
+    else:
+        ready_by = Readiness.START
+    return WorkerPlan(
+        name=draft.name,
+        program=draft.program,
+        command=draft.command,
+        protocol=draft.protocol,
+        service_port=draft.service_port,
+        args=draft.args,
+        env=draft.env,
+        slots=tuple(_slots(draft, grants, ends, findings)),
+        grants=grants,
+        exports=(exports - {MAIN}) | ({MAIN} if draft.by_messages else frozenset()),
+        ready_by=ready_by,
+        ready_within=draft.ready_within,
+        stop_within=draft.stop_within,
+    )
+
+
+def _slots(draft: Draft, grants: Sequence[Grant], ends: Iterable[Slot], findings: Findings) -> list[Slot]:
+    """Return the descriptor table: what has a number of its own, then the imports from 6 on in the numbers left."""
+    table = {
+        slot.number: slot
+        for slot in (
+            Slot(0, "stdin", "null device", Own.NOTHING),
+            Slot(1, "stdout", "pipe", Own.STDOUT),
+            Slot(2, "stderr", "pipe", Own.STDERR),
+            Slot(CONTROL_CHANNEL, CONTROL_CHANNEL_NAME, "ConnectedSocket", Own.CONTROL_CHANNEL),
+        )
+    }
+    if draft.service_port != NONE:
+        table[SERVICE_PORT] = Slot(SERVICE_PORT, BOUND_SOCKET_NAME, "BoundSocket", Own.SERVICE_PORT)
+        table[SERVICE_PORT_ADDRESS] = Slot(SERVICE_PORT_ADDRESS, ADDRESS_NAME, "SocketAddress", Own.ADDRESS)
+    names = {grant.name for grant in grants}
+    for slot in (*draft.files, *ends):
+        if slot.number in table:
+            other = table[slot.number].name
+            findings.add_once(
+                draft.path, f"{draft.name}: {slot.name!r} and {other!r} both are descriptor {slot.number}"
+            )
+        elif slot.name in names or slot.name in RESERVED:
+            findings.add_once(draft.path, f"{draft.name}: the name {slot.name!r} is taken; choose another with as")
+        table[slot.number] = slot
+        names.add(slot.name)
+    number = FIRST_IMPORT
+    for grant in grants:
+        if grant.at_start:
+            while number in table:
+                number += 1
+            table[number] = Slot(number, grant.name, "SocketAddress", grant)
+    unused = (number for number in range(max(table)) if number not in table)
+    table |= {number: Slot(number, UNUSED_NAME, "null device", Own.NOTHING) for number in list(unused)}
+    return [table[number] for number in sorted(table)]
+
+
+def channel_end(number: int, name: str | None, kind: str, channel: int, end: int) -> Slot:
+    """Return the entry of a descriptor table that is one end of a channel."""
+    what = "ConnectedSocket" if kind == "connected" else "DataOnlySocket"
+    return Slot(number, name or f"descriptor_{number}", what, ChannelEnd(channel, end))
+
+
+def first(layers: Sequence[WorkerSettings], key: str) -> Any:
+    """Return the nearest layer's value of `key`, None where none says it."""
+    return next((value for layer in layers if (value := getattr(layer, key)) is not None), None)
+
+
+def _merged(layers: Sequence[WorkerSettings], key: str) -> dict[str, Any]:
+    """Return all layers' maps under `key` in one, the nearer layer's members winning."""
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged = _merge(merged, getattr(layer, key))
+    return merged
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merge(under[key], over[key])
+        for key in under.keys() & over.keys()
+        if isinstance(under[key], dict) and isinstance(over[key], dict)
+    }
+    return {**under, **over, **both}

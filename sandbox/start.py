@@ -1,0 +1,146 @@
+"""What becomes of a fork of the zygote: its descriptors in place, nothing else open, and then the program.
+
+A Python program is imported and called. A native one is executed, and finds its descriptors as systemd's services do:
+LISTEN_FDS of them from 3 on, LISTEN_PID its own process id, LISTEN_FDNAMES their names.
+
+The manifest says what to do; the supervisor wrote it, and only this process reads it:
+
+    name, protocol      the worker's
+    descriptors         [number, name, kind] of each, from 3 on
+    exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
+    env                 the whole environment
+    program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
+    late, supervised             what it will be granted later, and whether there is a control channel
+    command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
+"""
+
+import atexit
+import fcntl
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
+from sandbox.descriptors import ConnectedSocket, SocketAddress
+from sandbox.imc import Imc
+from sandbox.worker import Worker
+
+# What a shell answers for a command that it cannot execute, or cannot find.
+CANNOT_EXECUTE: Final = 126
+NOT_FOUND: Final = 127
+
+
+def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]]) -> NoReturn:
+    """Become the worker that the manifest tells of, with each fd of `placements` at its target number."""
+    status = 1
+    try:
+        place_descriptors(placements)
+        if told["exports"]:
+            export(told["protocol"])
+        status = execute(told) if "command" in told else run_program(told)
+    except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
+        traceback.print_exc()
+    finally:
+        finish(status)
+
+
+def read_manifest(fd: int) -> dict[str, Any]:
+    """Return what the supervisor tells the worker, and leave no other way to read it."""
+    told: dict[str, Any] = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
+    os.close(fd)
+    return told
+
+
+def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
+    """Have each fd at its target number, and nothing else open.
+
+    Sources and targets may overlap, so all of them move above the targets first; that also spares us dup2(n, n),
+    which would keep close-on-exec.
+    """
+    above = max(target for _, target in placements) + 1
+    moved = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above), target) for fd, target in placements]
+    os.closerange(0, above)
+    for fd, target in moved:
+        os.dup2(fd, target, inheritable=True)
+    os.closerange(above, 2**31 - 1)
+
+
+def export(protocol: str) -> None:
+    """Send the address over the control channel, as `sel_ldr -X 5` does: no data, one descriptor."""
+    channel, address = ConnectedSocket(CONTROL_CHANNEL), SocketAddress(SERVICE_PORT_ADDRESS)
+    try:
+        Imc(protocol).imc_sendmsg(channel, b"", (address,))
+    finally:
+        # They stay where they are, for the program.
+        channel.take()
+        address.take()
+
+
+def run_program(told: Mapping[str, Any]) -> int:
+    """Adopt the descriptors, import the program, run it, and return its exit status."""
+    os.environ.clear()
+    os.environ.update(told["env"])
+    sys.path[:0] = told["path"]
+    sys.argv[:] = told["argv"]
+    worker = Worker.adopt(told)
+    # Its control channel has to stay open until the process ends: closed before, it looks as if the worker wanted that.
+    atexit.register(lambda: worker)
+    module_name, _, function_name = told["program"].partition(":")
+    try:
+        program = getattr(importlib.import_module(module_name), function_name)
+        worker.announce()
+        return exit_status(program(worker))
+    except SystemExit as error:
+        return exit_status(error.code)
+
+
+def execute(told: Mapping[str, Any]) -> int:
+    """Replace this process by the program, whose descriptors and signals are as a shell would leave them.
+
+    Returns only where that cannot be done, with what a shell answers then.
+    """
+    file, *argv = told["command"]
+    environment = dict(told["env"])
+    if told["listens"]:
+        names = [name for number, name, _ in told["descriptors"] if number >= SERVICE_PORT]
+        environment |= {
+            "LISTEN_FDS": str(len(names)),
+            "LISTEN_PID": str(os.getpid()),
+            "LISTEN_FDNAMES": ":".join(names),
+        }
+    # Python ignores them, and what is ignored stays so in what is executed.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.chdir(told["folder"])
+        os.execve(file, argv, environment)  # noqa: S606 - a shell is what nobody wants here
+    except OSError as error:
+        sys.stderr.write(f"imclab: cannot execute {file}: {error.strerror}\n")
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
+
+
+def exit_status(returned: object) -> int:
+    """Return what sys.exit() makes of this value: None is 0, a number is itself modulo 256, else a message and 1."""
+    if returned is None:
+        return 0
+    if isinstance(returned, int):
+        return returned & 0xFF
+    sys.stderr.write(f"{returned}\n")
+    return 1
+
+
+def finish(status: int) -> NoReturn:
+    """End as an interpreter does: wait for threads, run what the program left to atexit, flush."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing's own fork server does
+        atexit._run_exitfuncs()  # noqa: SLF001
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
