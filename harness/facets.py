@@ -28,7 +28,7 @@ from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, ove
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS, AddressForm, abstract_name, take_connection, token_of_address
-from sandbox.transport import abandon, send_packet
+from sandbox.transport import abandon, abandon_shared, send_packet
 
 # How many connections of one facet are passed on before the others get their turn.
 CONNECTIONS_A_TURN: Final = 32
@@ -156,7 +156,8 @@ class Forwarder:
         if target is not None:
             self._hangups.forget(target.fileno())
             self._loop.remove_writer(target.fileno())
-            abandon(target)
+            # The exporter holds it, too: what it has at 4 is the same open file.
+            abandon_shared(target)
 
     def _drop(self, facet: Facet) -> None:
         """Close one facet; the last one takes the exporter's address along."""

@@ -41,6 +41,9 @@ _FIONREAD: Final = 0x541B  # asm-generic/ioctls.h
 # (credentials, a pidfd, a security label, timestamps), with room to spare.
 CONTROL_ROOM: Final = _socket.CMSG_SPACE(KERNEL_DESCRIPTORS_MAX * 4) + 1024
 
+# More packets than a socket's queue takes, however small they are: a peer may send as fast as we discard.
+QUEUE_MAX: Final = 1024
+
 _BACK_OFF_FIRST: Final = 0.001
 _BACK_OFF_LONGEST: Final = 0.05
 
@@ -83,19 +86,25 @@ def discard(fds: Iterable[int]) -> None:
 
 
 def abandon(sock: _socket.socket) -> None:
-    """Close a socket whose peer is a stranger, and discard what is still queued there.
-
-    Left in the queue, its descriptors would be closed by the kernel in our name, which may take its time.
-    """
+    """Shut down and close a socket whose peer is a stranger."""
     if sock.fileno() < 0:
         return
     with suppress(OSError):
         sock.shutdown(_socket.SHUT_RDWR)
+    abandon_shared(sock)
+
+
+def abandon_shared(sock: _socket.socket) -> None:
+    """Close a socket whose peer is a stranger, and which others may hold; discard what is still queued there.
+
+    Left in the queue, its descriptors would be closed by the kernel in our name, which may take its time.
+    """
     with suppress(OSError):
-        packet = None
-        while packet is None or not has_ended(sock, packet):
+        for _ in range(QUEUE_MAX):
             packet = receive_packet(sock, bytearray(1), nonblock=True)
             discard(packet.fds)
+            if has_ended(sock, packet):
+                break
     sock.close()
 
 
