@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, cast
 
 import typer
 
+from harness import loader
 from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
 from harness.interrupts import Interrupts
 from harness.outcome import Status, worst
@@ -66,6 +67,12 @@ def check(files: Files, protocol: Protocol = None, set_: Set = None) -> None:
     """Say what is wrong with the files, and start nothing."""
     for plan in planned(files, chosen(protocol, set_)):
         typer.echo(f"{plan.cell}: ok")
+
+
+@app.command("sel-ldr", add_help_option=False, context_settings={"ignore_unknown_options": True})
+def sel_ldr(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTION…] -- MODULE ARG…")] = None) -> None:
+    """Load one module as sel_ldr does; its options are sel_ldr's own (without a module: what they are)."""
+    raise typer.Exit(loader.main(arguments or ()))
 
 
 def chosen(protocol: str | None, assignments: Iterable[str] | None) -> dict[str, Any]:

@@ -253,12 +253,13 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": plan.name,
         "protocol": plan.protocol,
+        "layout": None,
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
     }
     if plan.command:
-        return told | {"command": plan.command, "folder": folder, "listens": True}
+        return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
     return told | {
         "program": plan.program,
         "path": [folder],

@@ -5,13 +5,14 @@ LISTEN_FDS of them from 3 on, LISTEN_PID its own process id, LISTEN_FDNAMES thei
 
 The manifest says what to do; the supervisor wrote it, and only this process reads it:
 
-    name, protocol      the worker's
+    name, protocol, layout      the worker's; None is the protocol's usual layout
     descriptors         [number, name, kind] of each, from 3 on
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
     late, supervised             what it will be granted later, and whether there is a control channel
     command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
+    invalid                      with which status it ends where it cannot be executed; None: as a shell would
 """
 
 import atexit
@@ -42,7 +43,7 @@ def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]]) -> NoR
     try:
         place_descriptors(placements)
         if told["exports"]:
-            export(told["protocol"])
+            export(told["protocol"], told["layout"])
         status = execute(told) if "command" in told else run_program(told)
     except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
         traceback.print_exc()
@@ -71,11 +72,11 @@ def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
     os.closerange(above, 2**31 - 1)
 
 
-def export(protocol: str) -> None:
+def export(protocol: str, layout: str | None) -> None:
     """Send the address over the control channel, as `sel_ldr -X 5` does: no data, one descriptor."""
     channel, address = ConnectedSocket(CONTROL_CHANNEL), SocketAddress(SERVICE_PORT_ADDRESS)
     try:
-        Imc(protocol).imc_sendmsg(channel, b"", (address,))
+        Imc(protocol, layout).imc_sendmsg(channel, b"", (address,))
     finally:
         # They stay where they are, for the program.
         channel.take()
@@ -122,7 +123,7 @@ def execute(told: Mapping[str, Any]) -> int:
         os.execve(file, argv, environment)  # noqa: S606 - a shell is what nobody wants here
     except OSError as error:
         sys.stderr.write(f"imclab: cannot execute {file}: {error.strerror}\n")
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
+        return told["invalid"] or (NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE)
 
 
 def exit_status(returned: object) -> int:

@@ -137,7 +137,7 @@ class Worker:
         taken = {SERVICE_PORT, SERVICE_PORT_ADDRESS} if has_port else set()
         taken |= {CONTROL_CHANNEL} if manifest["supervised"] else set()
         others = [entry for entry in manifest["descriptors"] if entry[0] not in taken]
-        imc = Imc(manifest["protocol"], global_fd=bound_socket)
+        imc = Imc(manifest["protocol"], manifest["layout"], global_fd=bound_socket)
         inbox = Inbox(imc, channel)
         inbox.addresses.update(
             {name: SocketAddress(number) for number, name, kind in others if kind == "SocketAddress"}

@@ -1,0 +1,17 @@
+"""Where the command `imclab` begins: sel_ldr's own command line goes to the loader, everything else to `cli.py`.
+
+The two are apart because neither needs what the other imports, and because -h means something else to sel_ldr.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command and exit with the documented status."""
+    if sys.argv[1:2] == ["sel-ldr"]:
+        from harness import loader  # noqa: PLC0415 - see above
+
+        sys.exit(loader.main(sys.argv[2:]))
+    from harness import cli  # noqa: PLC0415
+
+    cli.main()
