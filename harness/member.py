@@ -233,10 +233,11 @@ class Member:
 
     def closed(self) -> None:
         """If it ended, its exit is about to be told and says more; if it goes on, nobody can reach it any more."""
-        asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._went_on)
+        if not self.stopping:
+            asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._went_on)
 
     def _went_on(self) -> None:
-        if self.exit_status is None and not self.stopping:
+        if self.exit_status is None:
             self.offended("it closed its control channel and went on")
 
     def offended(self, text: str) -> None:
