@@ -80,21 +80,49 @@ def drafts_of(cell: Cell, findings: Findings) -> dict[str, Draft]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """A worker's settings, the nearest first, each with its place in the file."""
+
+    layers: tuple[tuple[WorkerSettings, Location], ...]
+
+    def first(self, *keys: str) -> tuple[Any, Location]:
+        """Return the nearest layer's value of one of `keys`, and its place; None where none says any."""
+        for layer, path in self.layers:
+            for key in keys:
+                if getattr(layer, key) is not None:
+                    return getattr(layer, key), (*path, key)
+        return None, self.layers[0][1]
+
+    def value(self, key: str) -> Any:
+        """Return the nearest layer's value of `key`, None where none says it."""
+        return self.first(key)[0]
+
+    def merged(self, key: str) -> dict[str, Any]:
+        """Return all layers' maps under `key` in one, the nearer layer's members winning."""
+        merged: dict[str, Any] = {}
+        for layer, _ in reversed(self.layers):
+            merged = _merge(merged, getattr(layer, key))
+        return merged
+
+
 def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
     path = ("workers", base)
     layers, whole = _layers(base, cell.topology, findings)
-    program, command = _what_runs(layers)
-    protocol = first(layers, "protocol")
+    _, running = layers.first("program", "command")
+    # The nearest layer that says what runs says all of it.
+    program, command = _what_runs(layers, running)
     if whole:
         if program is None and command is None:
             text = f"{base} has no program: say it, or a command, here, in its kind or under defaults"
             findings.add_once(path, text)
         elif program is not None and command is not None:
-            findings.add_once(path, f"{base} has a program and a command; it can be one of them")
-        if protocol is None:
+            text = "a program and a command; it can be one of them"
+            findings.add_once((*running[:-1], "command"), text, at_key=True)
+        if layers.value("protocol") is None:
             findings.add_once(path, f"{base} has no protocol: say it here, in its kind or under defaults")
-    ready, stop = first(layers, "ready"), first(layers, "stop")
-    args, env, words = _merged(layers, "args"), _merged(layers, "env"), command or ()
+    ready, stop = layers.value("ready"), layers.value("stop")
+    args, env, words = layers.merged("args"), layers.merged("env"), command or ()
     index = index_of(name)
     try:
         args = for_replica(args, index)
@@ -102,41 +130,42 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
         words = texts_for_replica(words, index)
     except ValueError:
         findings.add_once(path, f"{base} has no replicas, and so no {{{{replica}}}}")
+        words = ()
     return Draft(
         name=name,
         base=base,
         whole=whole,
         program=program or "",
-        command=_found(words, cell.folder, path, findings) if words else (),
-        protocol=protocol or "",
-        service_port=first(layers, "service_port") or NONE,
-        by_messages=first(layers, "grants") == MESSAGES,
-        facets=first(layers, "facets") is not False,
+        command=_found(words, cell.folder, (*running[:-1], "command", 0), findings) if words else (),
+        protocol=layers.value("protocol") or "",
+        service_port=layers.value("service_port") or NONE,
+        by_messages=layers.value("grants") == MESSAGES,
+        facets=layers.value("facets") is not False,
         args=args,
         env=env,
-        files=_files(layers, name, base, cell, findings),
+        files=_files(layers, index, cell, findings),
         ready_within=ready.within if ready else READY_SECONDS,
         stop_within=stop.within if stop else STOP_SECONDS,
     )
 
 
-def _layers(base: str, topology: Topology, findings: Findings) -> tuple[list[WorkerSettings], bool]:
-    """Return a worker's settings, the nearest first, and whether nothing was wrong with any of them."""
+def _layers(base: str, topology: Topology, findings: Findings) -> tuple[Layers, bool]:
+    """Return a worker's settings, and whether nothing was wrong with any of them."""
     entry = topology.workers[base]
-    layers: list[WorkerSettings] = [entry]
+    layers: list[tuple[WorkerSettings, Location]] = [(entry, ("workers", base))]
     whole = findings.is_whole(base, entry)
     if entry.kind in topology.kinds:
-        layers.append(topology.kinds[entry.kind])
+        layers.append((topology.kinds[entry.kind], ("kinds", entry.kind)))
     elif entry.kind is not None and not findings.is_damaged(("kinds", entry.kind)):
         findings.known_kind(entry.kind, topology.kinds, ("workers", base, "kind"))
         whole = False
-    return [*layers, topology.defaults], whole
+    return Layers((*layers, (topology.defaults, ("defaults",)))), whole
 
 
-def _what_runs(layers: Sequence[WorkerSettings]) -> tuple[str | None, tuple[str, ...] | None]:
-    """Return the program and the command of the nearest layer that says either."""
-    for layer in layers:
-        if layer.program is not None or layer.command is not None:
+def _what_runs(layers: Layers, running: Location) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the program and the command of the layer at which one of them stands at `running`."""
+    for layer, path in layers.layers:
+        if path == running[:-1]:
             return layer.program, layer.command
     return None, None
 
@@ -158,19 +187,21 @@ def _found(words: Sequence[str], folder: Path, path: Location, findings: Finding
     return ("", *words)
 
 
-def _files(layers: Sequence[WorkerSettings], name: str, base: str, cell: Cell, findings: Findings) -> tuple[Slot, ...]:
+def _files(layers: Layers, index: int | None, cell: Cell, findings: Findings) -> tuple[Slot, ...]:
+    inherited, path = layers.first("inherit")
     slots = []
-    for inherit in first(layers, "inherit") or ():
+    for position, inherit in enumerate(inherited or ()):
+        where = (*path, position, "file")
         try:
-            file = cell.folder / str(for_replica(inherit.file, index_of(name)))
+            file = cell.folder / str(for_replica(inherit.file, index))
         except ValueError:
-            findings.add_once(("workers", base), f"{base} has no replicas, and so no {{{{replica}}}}")
+            findings.add_once(where, "no replica reads this, and so there is no {{replica}}")
             continue
         problem = _unusable(file, inherit.mode)
         if problem is not None:
-            findings.add_once(("workers", base), f"descriptor {inherit.descriptor}: {file}: {problem}")
-        slot_name = inherit.as_ or f"descriptor_{inherit.descriptor}"
-        slots.append(Slot(inherit.descriptor, slot_name, "HostFile", HostFilePlan(file, inherit.mode)))
+            findings.add_once(where, f"{inherit.file!r} beside the file: {problem}")
+        name = inherit.as_ or f"descriptor_{inherit.descriptor}"
+        slots.append(Slot(inherit.descriptor, name, "HostFile", HostFilePlan(file, inherit.mode)))
     return tuple(slots)
 
 
@@ -257,19 +288,6 @@ def channel_end(number: int, name: str | None, kind: str, channel: int, end: int
     """Return the entry of a descriptor table that is one end of a channel."""
     what = "ConnectedSocket" if kind == "connected" else "DataOnlySocket"
     return Slot(number, name or f"descriptor_{number}", what, ChannelEnd(channel, end))
-
-
-def first(layers: Sequence[WorkerSettings], key: str) -> Any:
-    """Return the nearest layer's value of `key`, None where none says it."""
-    return next((value for layer in layers if (value := getattr(layer, key)) is not None), None)
-
-
-def _merged(layers: Sequence[WorkerSettings], key: str) -> dict[str, Any]:
-    """Return all layers' maps under `key` in one, the nearer layer's members winning."""
-    merged: dict[str, Any] = {}
-    for layer in reversed(layers):
-        merged = _merge(merged, getattr(layer, key))
-    return merged
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,13 @@ SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes,
 SETTINGS: Final = "program, command, protocol, service_port, grants, facets, inherit, args, env, ready, stop"
 STEPS: Final = "makeboundsock, accept, connect, sendmsg, recvmsg, socketpair, mem_obj_create, export, close"
 A_MAP: Final = "1:1: expected a map with the keys schema, name and workers"
+FIXED: Final = "3, 4 and 5 are the service port, its address and the control channel"
+# Lines 1 to 5: r.0 to r.2, which export their addresses, and b.
+REPLICAS: Final = f"""{HEAD}workers:
+  r: {{program: "m:f", protocol: stream, service_port: exported, replicas: 3}}
+  b: {{program: "m:f", protocol: stream}}
+"""
+PAIRS: Final = "{grant: r.*, to: s.*, pair: true}"
 A_STEP: Final = "a step is {at: worker, do: …}, {kill: worker} or {expect: …}"
 
 
@@ -136,6 +143,198 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         [f"6:12: unknown key 'confinement'; there are {SETTINGS}"],
     ),
     "limits": (settings("limits: {}"), [f"4:41: unknown key 'limits'; there are {SETTINGS}, kind, replicas"]),
+    # What runs
+    "a program and a command": (settings("command: [ls]"), ["4:41: a program and a command; it can be one of them"]),
+    "a command as text": (
+        worker("protocol: stream, command: ls -l"),
+        ["4:34: a command is a list: the executable, then its arguments, as in [./server, --port, 3]"],
+    ),
+    "an empty command": (
+        worker("protocol: stream, command: []"),
+        ["4:34: a command is a list: the executable, then its arguments, as in [./server, --port, 3]"],
+    ),
+    "a list in a command": (
+        worker("protocol: stream, command: [ls, [a]]"),
+        ["4:39: expected text or a number, not a list"],
+    ),
+    "a null character in a command": (
+        worker(r'protocol: stream, command: [ls, "a\0"]'),
+        ["4:39: a command cannot hold a null character"],
+    ),
+    "a command that is nowhere": (
+        worker("protocol: stream, command: [no-such-command]"),
+        ["4:35: no executable 'no-such-command' beside the file or on PATH"],
+    ),
+    "a file that is nowhere": (
+        worker("protocol: stream, command: [./no-such-file]"),
+        ["4:35: no executable './no-such-file' beside the file"],
+    ),
+    "a file that cannot be executed": (
+        worker("protocol: stream, command: [./t.imclab.yaml]"),
+        ["4:35: './t.imclab.yaml' cannot be executed: chmod +x, or name its interpreter first"],
+    ),
+    "a folder as a command": (
+        worker("protocol: stream, command: [.]"),
+        ["4:35: no executable '.' beside the file or on PATH"],
+    ),
+    "a kind's command that is nowhere": (
+        f"{PAIR}kinds: {{k: {{command: [./nowhere]}}}}\ndefaults: {{kind: k}}\n",
+        [f"7:12: unknown key 'kind'; there are {SETTINGS}"],
+    ),
+    "the defaults' command that is nowhere": (
+        f"{HEAD}workers: {{a: {{protocol: stream}}}}\ndefaults: {{command: [./nowhere]}}\n",
+        ["4:22: no executable './nowhere' beside the file"],
+    ),
+    "grants in an unknown way": (
+        settings("grants: letters"),
+        ["4:49: unknown way to be granted addresses 'letters'; there are descriptors, messages"],
+    ),
+    "facets as text": (settings("facets: none"), ["4:49: expected true or false, not the text 'none'"]),
+    # Replicas
+    "no replicas": (settings("replicas: 0"), ["4:51: 0 is no number of replicas; write 1..10000"]),
+    "replicas as text": (settings("replicas: many"), ["4:51: 'many' is no number of replicas; write 1..10000"]),
+    "replicas in defaults": (
+        f"{PAIR}defaults: {{replicas: 2}}\n",
+        [f"6:12: unknown key 'replicas'; there are {SETTINGS}"],
+    ),
+    "the number of no replica": (
+        settings('args: {x: "{{replica}}"}'),
+        ["4:6: a has no replicas, and so no {{replica}}"],
+    ),
+    "a variable replica": (
+        f"{PAIR}vars: {{replica: 1}}\n",
+        ["6:8: 'replica' is each replica's own number; choose another"],
+    ),
+    "an axis replica": (
+        f"{PAIR}matrix: {{replica: [1]}}\n",
+        ["6:10: 'replica' is each replica's own number; choose another"],
+    ),
+    "the number of a replica in a route": (
+        f'{PAIR}routes: [{{grant: a, to: b, as: "x{{{{replica}}}}"}}]\n',
+        ["6:32: unknown variable 'replica'; there are none"],
+    ),
+    "a bare name of replicas": (
+        f"{REPLICAS}routes: [{{grant: r, to: b}}]\n",
+        ["6:18: 'r' selects no replica of r; write r.0 to r.2, or r.* for all"],
+    ),
+    "a replica that is not there": (
+        f"{REPLICAS}routes: [{{grant: r.3, to: b}}]\n",
+        ["6:18: 'r.3' selects no replica of r; write r.0 to r.2, or r.* for all"],
+    ),
+    "a replica of what has none": (
+        f"{REPLICAS}routes: [{{grant: r.0, to: b.0}}]\n",
+        ["6:27: b has no replicas; write b"],
+    ),
+    "all of what has none": (f"{REPLICAS}scenario: [{{kill: b.*}}]\n", ["6:19: b has no replicas; write b"]),
+    "kill a bare name of replicas": (
+        f"{REPLICAS}scenario: [{{kill: r}}]\n",
+        ["6:19: 'r' selects no replica of r; write r.0 to r.2, or r.* for all"],
+    ),
+    "a step at a bare name of replicas": (
+        f"{REPLICAS}scenario: [{{at: r, do: socketpair}}]\n",
+        ["6:17: 'r' selects no replica of r; write r.0 to r.2, or r.* for all"],
+    ),
+    "an exit of a bare name of replicas": (
+        f"{REPLICAS}scenario: [{{expect: {{exit: {{r: 1}}}}}}]\n",
+        ["6:29: 'r' selects no replica of r; write r.0 to r.2, or r.* for all"],
+    ),
+    "a mistake in a step of all replicas": (
+        f"{REPLICAS}scenario: [{{at: r.*, do: close, descriptor: x}}]\n",
+        ["6:45: r.0 holds no 'x' here; there are bound_socket, address, INVALID"],
+    ),
+    "the number of no replica in a step": (
+        f'{REPLICAS}scenario: [{{at: b, do: socketpair}}, {{at: b, do: connect, address: "{{{{replica}}}}"}}]\n',
+        ["6:37: b is no replica, and so has no {{replica}}"],
+    ),
+    "pairs of nothing": (
+        f"{REPLICAS}routes: [{{grant: r.*, to: b, pair: true}}]\n",
+        ["6:36: r.* selects 3 and b 1; pair joins as many replicas of one as of the other"],
+    ),
+    "pairs that do not come out even": (
+        f"{REPLICAS}  s: {{program: 'm:f', protocol: stream, replicas: 2}}\nroutes:\n{' ' * 8}[{PAIRS}]\n",
+        ["8:37: r.* selects 3 and s.* 2; pair joins as many replicas of one as of the other"],
+    ),
+    # Exports that come later
+    "an export with two names": (
+        f"{PAIR}routes: [{{grant: a.x.y, to: b}}]\n",
+        ["6:18: 'a.x.y' is no address; write a, or a.name for a later export"],
+    ),
+    "a grant to an address": (f"{PAIR}routes: [{{grant: a, to: b.x}}]\n", ["6:25: 'b.x' is no worker; b is one"]),
+    "an export that nobody is granted": (
+        step("{at: a, do: export, address: address, name: extra}"),
+        ["7:47: no route grants a.extra to anybody"],
+    ),
+    "an export without a name": (
+        step("{at: a, do: export, address: address}"),
+        ["7:3: the key 'name' is missing"],
+    ),
+    "a step at a command": (
+        f"{HEAD}workers: {{a: {{command: [sh], protocol: stream}}}}\nscenario: [{{at: a, do: socketpair}}]\n",
+        ["4:17: a is a command, and obeys no steps; a Python program can"],
+    ),
+    # Files and channels
+    "a number that is fixed": (
+        settings("inherit: [{descriptor: 5, file: t.imclab.yaml, mode: r}]"),
+        [f"4:64: 5 is no number to choose; write 6..999 ({FIXED})"],
+    ),
+    "a number that is text": (
+        settings("inherit: [{descriptor: six, file: t.imclab.yaml, mode: r}]"),
+        [f"4:64: 'six' is no number to choose; write 6..999 ({FIXED})"],
+    ),
+    "a file that is not there": (
+        settings("inherit: [{descriptor: 7, file: nowhere, mode: r}]"),
+        ["4:73: 'nowhere' beside the file: No such file or directory"],
+    ),
+    "a file in a folder that is not there": (
+        settings("inherit: [{descriptor: 7, file: nowhere/new, mode: w}]"),
+        ["4:73: 'nowhere/new' beside the file: No such file or directory"],
+    ),
+    "a folder as a file": (
+        settings("inherit: [{descriptor: 7, file: ., mode: r}]"),
+        ["4:73: '.' beside the file: neither a regular file nor a character device"],
+    ),
+    "an unknown mode": (
+        settings("inherit: [{descriptor: 7, file: t.imclab.yaml, mode: a}]"),
+        ["4:94: unknown mode 'a'; there are r, w, rw"],
+    ),
+    "a number twice": (
+        settings(
+            "inherit: [{descriptor: 7, file: /dev/null, mode: r}, {descriptor: 7, file: /dev/zero, mode: r, as: z}]"
+        ),
+        ["4:6: a: 'z' and 'descriptor_7' both are descriptor 7"],
+    ),
+    "a name that an import has": (
+        f"{PAIR}routes: [{{grant: a, to: b, as: c}}]\nchannels: [{{between: [a.8, b.8], as: c}}]\n",
+        ["5:6: b: the name 'c' is taken; choose another with as"],
+    ),
+    "a channel with one end": (
+        f"{PAIR}channels: [{{between: [a.8]}}]\n",
+        ["6:22: a channel is between two descriptors, as in [a.8, b.8]"],
+    ),
+    "a channel without a number": (
+        f"{PAIR}channels: [{{between: [a, b.8]}}]\n",
+        ["6:23: 'a' has no number; write worker.number, as in a.8"],
+    ),
+    "a channel to nobody": (
+        f"{PAIR}channels: [{{between: [a.8, c.8]}}]\n",
+        ["6:28: unknown worker 'c'; there are a, b"],
+    ),
+    "a channel at a fixed number": (
+        f"{PAIR}channels: [{{between: [a.8, b.5]}}]\n",
+        ["6:28: '5' is no number to choose; write 6..999"],
+    ),
+    "a channel of another kind": (
+        f"{PAIR}channels: [{{between: [a.8, b.8], kind: stream}}]\n",
+        ["6:40: unknown kind of channel 'stream'; there are connected, data_only"],
+    ),
+    "a channel with itself": (
+        f"{PAIR}channels: [{{between: [a.8, a.8]}}]\n",
+        ["4:6: a: 'descriptor_8' and 'descriptor_8' both are descriptor 8"],
+    ),
+    "a channel between some and one": (
+        f"{REPLICAS}channels: [{{between: [r.*.8, b.8]}}]\n",
+        ["6:22: r.*.8 selects 3 and b.8 1; a channel has two ends"],
+    ),
     "a kind of a kind": (
         f"{PAIR}kinds: {{k: {{kind: l}}}}\n",
         [f"6:13: unknown key 'kind'; there are {SETTINGS}"],
