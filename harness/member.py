@@ -49,6 +49,7 @@ class Member:
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[Mapping[str, Any]] | None = None
+        self._unanswered = 0
         self._process: Process | None = None
         self._channel: ControlChannel | None = None
         self._identity = ""
@@ -138,6 +139,7 @@ class Member:
             raise Ended(self.offence or describe_exit(self.exit_status))
         self._answer = asyncio.get_running_loop().create_future()
         try:
+            self._unanswered += 1
             self._channel.tell(control.encode(control.STEP, step))
             return await self._answer
         finally:
@@ -227,9 +229,12 @@ class Member:
 
     def answered(self, result: Mapping[str, Any]) -> None:
         """Pass a result to the step that waits for it."""
-        if self._answer is None or self._answer.done():
+        if not self._unanswered:
             raise Offence("a result that nobody asked for")
-        settle(self._answer, result)
+        self._unanswered -= 1
+        # Whoever asked may have given up meanwhile, with the run or for a deadline.
+        if self._answer is not None:
+            settle(self._answer, result)
 
     def closed(self) -> None:
         """If it ended, its exit is about to be told and says more; if it goes on, nobody can reach it any more."""

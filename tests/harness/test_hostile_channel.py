@@ -318,3 +318,29 @@ def test_the_supervisor_s_memory_and_descriptors_stay_bounded(flood: str, tmp_pa
     assert offence is not None
     assert grown < 32 * 1024, "KiB of memory more than a quiet run takes"
     assert descriptors < 300, "descriptors more than there were before the run"
+
+
+def test_a_result_that_comes_when_the_run_is_decided_already_is_no_offence(tmp_path: Path) -> None:
+    topology = """
+        defaults: {protocol: socketpair}
+        workers: {slow: {program: "guest:slow"}, dies: {program: "guest:dies", service_port: exported}}
+        routes: [{grant: dies, to: slow}]
+        scenario: [{at: slow, do: socketpair}]
+    """
+    guest = """
+        def slow(worker):
+            worker.next_step()
+            connection = worker.imc.imc_connect(worker.imports["dies"])
+            worker.imc.imc_sendmsg(connection, b"die")
+            try:
+                worker.imc.imc_recvmsg(connection)
+            finally:
+                worker.answer({"error": None})
+
+        def dies(worker):
+            worker.imc.imc_recvmsg(worker.imc.imc_accept(worker.bound_socket))
+            return 3
+    """
+    for _ in range(3):
+        outcome = run_topology(write(tmp_path, topology, guest=guest))
+        assert outcome.reason == "dies exited with 3, where the topology expects that it exited with 0"

@@ -252,7 +252,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "pairs that do not come out even": (
         f"{REPLICAS}  s: {{program: 'm:f', protocol: stream, replicas: 2}}\nroutes:\n{' ' * 8}[{PAIRS}]\n",
-        ["8:37: r.* selects 3 and s.* 2; pair joins as many replicas of one as of the other"],
+        ["8:38: r.* selects 3 and s.* 2; pair joins as many replicas of one as of the other"],
     ),
     # Exports that come later
     "an export with two names": (
