@@ -34,6 +34,25 @@ def test_the_topology_that_readme_writes_runs(protocol: str, tmp_path: Path) -> 
     assert (outcome.reason, outcome.workers["client"].reports) == ("all as expected", {"answer": "HELLO"})
 
 
+def test_the_routes_and_the_native_workers_that_readme_writes_are_understood(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    routes, workers = (readme.split("```yaml\n")[number].split("```")[0] for number in (2, 3))
+    for name in ("store", "sel_ldr"):
+        (tmp_path / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "words.txt").touch()
+    head = "schema: 1\nname: readme\n"
+    exports = '{program: "m:f", protocol: socketpair, service_port: exported'
+    written = (
+        f"workers:\n  store: {exports}}}\n  client: {exports}}}\n"
+        f"  shard: {exports}, replicas: 3}}\n  front: {exports}, replicas: 3}}\n{routes}"
+    )
+    for text in (written, workers):
+        file = tmp_path / "t.imclab.yaml"
+        file.write_text(head + text, encoding="utf-8")
+        assert only_plan_of(file, {}).workers
+
+
 def test_the_files_that_the_documents_link_to_exist() -> None:
     for document in ("README.md", "ARCHITECTURE.md"):
         text = (ROOT / document).read_text(encoding="utf-8")
