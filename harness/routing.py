@@ -37,7 +37,7 @@ class Routing:
         self._addresses: dict[Address, SocketAddress] = {}
         self._channels: list[tuple[Descriptor, Descriptor]] = []
         self._forwarders: dict[Address, Forwarder] = {}
-        self._hangups = Hangups()
+        self._hangups: Hangups | None = None
         self._minted: set[tuple[str, Grant]] = set()
         self._refusals: dict[str, int] = {}
         # The identities of the supervisor's own sockets, and of their other ends.
@@ -50,6 +50,7 @@ class Routing:
 
     def prepare(self) -> None:
         """Make all that the workers will start with. Raises OSError; `close` closes what was made."""
+        self._hangups = Hangups()
         workers = self._plan.workers.values()
         for worker in workers:
             if worker.service_port != NONE:
@@ -134,7 +135,8 @@ class Routing:
         """Close whatever is left."""
         for forwarder in self._forwarders.values():
             forwarder.close()
-        self._hangups.close()
+        if self._hangups is not None:
+            self._hangups.close()
         tables = (descriptor for table in self._tables.values() for descriptor in table.values())
         ends = (end for channel in self._channels for end in channel)
         for descriptor in (*tables, *ends, *self._bounds.values(), *self._addresses.values()):
@@ -145,6 +147,7 @@ class Routing:
         if source in self._forwarders:
             self._forwarders[source].retarget(duplicate(address))
         elif any(grant.facet for _, grant in self._edges.get(source, ())):
+            assert self._hangups is not None  # noqa: S101 - nothing is exported before it is there
             protocol = self._plan.workers[source[0]].protocol
             self._forwarders[source] = Forwarder(protocol, duplicate(address), self._hangups, self._ours, self._refused)
 
