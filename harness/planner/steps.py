@@ -13,6 +13,7 @@ from harness.topology import Cell, as_text
 from harness.topology.load import Location
 from harness.topology.mistakes import nearest
 from harness.topology.model import (
+    Barrier,
     Close,
     Connect,
     Expect,
@@ -65,6 +66,8 @@ class Scenario:
             case Kill():
                 self._end_stage()
                 self._kill(step, path)
+            case Barrier():
+                self._end_stage()
             case Expect():
                 self._end_stage()
                 self._expect(step, path)

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import Problem
 from harness.topology.load import Document, Location, spoken
-from harness.topology.model import OPERATIONS, Topology
+from harness.topology.model import OPERATIONS, UNATTACHED, Topology
 
 EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "text",
@@ -107,9 +107,9 @@ def _no_step(value: Any, path: Location, document: Document) -> Problem:
     """Return what is wrong with an entry of the scenario that is no step at all."""
     keys = [key for key in value if key not in COMMON_KEYS] if isinstance(value, dict) else []
     if keys:
-        text = f"unknown step {keys[0]!r}{nearest(keys[0], ('at', 'kill', 'expect'))}"
+        text = f"unknown step {keys[0]!r}{nearest(keys[0], ('at', *UNATTACHED))}"
         return document.problem((*path, keys[0]), text, at_key=True)
-    return document.problem(path, "a step is {at: worker, do: …}, {kill: worker} or {expect: …}")
+    return document.problem(path, "a step is {at: worker, do: …}, {kill: worker}, {barrier: name} or {expect: …}")
 
 
 def _unexpected(expected: str, value: object) -> str:

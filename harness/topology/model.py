@@ -428,6 +428,12 @@ class Kill(Conditional):
     within: Duration = STEP_SECONDS
 
 
+class Barrier(Conditional):
+    """What follows begins when everything above has ended; the name is for the reader."""
+
+    barrier: str
+
+
 class ExpectedEnds(Model):
     """With what each worker is to exit: 0..255 or a signal. Who is not named: 0."""
 
@@ -453,14 +459,18 @@ OPERATIONS: Final[dict[str, type[WorkerStep]]] = {
 }
 
 
+# The steps that are at no worker, by the key that says what they are.
+UNATTACHED: Final = ("kill", "barrier", "expect")
+
+
 def kind_of_step(value: Any) -> str | None:
-    """Return the tag of a step: what it does at a worker, or kill, or expect."""
+    """Return the tag of a step: what it does at a worker, or one of UNATTACHED."""
     if not isinstance(value, dict):
         return None
     if "do" in value or "at" in value:
         do = value.get("do")
         return do if isinstance(do, str) and do in OPERATIONS else "unknown"
-    return next((key for key in ("kill", "expect") if key in value), None)
+    return next((key for key in UNATTACHED if key in value), None)
 
 
 Step = Annotated[
@@ -474,6 +484,7 @@ Step = Annotated[
     | Annotated[Export, Tag("export")]
     | Annotated[Close, Tag("close")]
     | Annotated[Kill, Tag("kill")]
+    | Annotated[Barrier, Tag("barrier")]
     | Annotated[Expect, Tag("expect")],
     Discriminator(kind_of_step),
 ]

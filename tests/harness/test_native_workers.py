@@ -317,8 +317,10 @@ def test_descriptors_have_their_names_and_unused_numbers_are_the_null_device(tmp
 def test_signals_that_python_ignores_are_at_their_default_again(tmp_path: Path) -> None:
     # Were SIGPIPE ignored, head's end would give `yes` an error to report, and the shell a status of 1.
     outcome = run_script(tmp_path, "#!/bin/bash\nyes | head -1\necho ${PIPESTATUS[0]}\ngrep SigIgn /proc/self/status\n")
-    lines = outcome.workers["it"].stdout.text().splitlines()
-    assert lines == ["y", "141", "SigIgn:\t0000000000000000"]
+    *lines, ignored = outcome.workers["it"].stdout.text().splitlines()
+    assert lines == ["y", "141"]
+    # The two that the C library keeps to itself, 32 and 33, are as our own caller left them.
+    assert int(ignored.split()[1], 16) & ~(0b11 << 31) == 0
 
 
 @pytest.mark.parametrize(

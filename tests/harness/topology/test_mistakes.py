@@ -23,7 +23,7 @@ REPLICAS: Final = f"""{HEAD}workers:
   b: {{program: "m:f", protocol: stream}}
 """
 PAIRS: Final = "{grant: r.*, to: s.*, pair: true}"
-A_STEP: Final = "a step is {at: worker, do: …}, {kill: worker} or {expect: …}"
+A_STEP: Final = "a step is {at: worker, do: …}, {kill: worker}, {barrier: name} or {expect: …}"
 
 
 def worker(settings: str) -> str:
@@ -450,10 +450,11 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "kill as do": (step("{at: a, do: kill}"), [f"7:15: unknown step 'kill'; there are {STEPS}"]),
     "a number as do": (step("{at: a, do: 1}"), ["7:15: expected a step's name, not 1"]),
     "kill misspelt": (step("{kil: a}"), ["7:4: unknown step 'kil'; did you mean 'kill'?"]),
-    "wait": (step("{wait: 1s, within: 2s}"), ["7:4: unknown step 'wait'; there are at, kill, expect"]),
-    "barrier": (step("{barrier: x}"), ["7:4: unknown step 'barrier'; there are at, kill, expect"]),
-    "pause": (step("{pause: a}"), ["7:4: unknown step 'pause'; there are at, kill, expect"]),
-    "resume": (step("{resume: a}"), ["7:4: unknown step 'resume'; there are at, kill, expect"]),
+    "wait": (step("{wait: 1s, within: 2s}"), ["7:4: unknown step 'wait'; there are at, kill, barrier, expect"]),
+    "barrier without a name": (step("{barrier: 1}"), ["7:13: expected text, not 1"]),
+    "barrier at a worker": (step("{barrier: x, at: a}"), ["7:3: the key 'do' is missing"]),
+    "pause": (step("{pause: a}"), ["7:4: unknown step 'pause'; there are at, kill, barrier, expect"]),
+    "resume": (step("{resume: a}"), ["7:4: unknown step 'resume'; there are at, kill, barrier, expect"]),
     "a step's unknown key": (
         step("{at: a, do: socketpair, named: x}"),
         ["7:27: unknown key 'named'; there are when, at, do, within, expect, as"],
