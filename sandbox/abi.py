@@ -47,5 +47,9 @@ ACKNOWLEDGE: Final = b"a"
 BACKLOG: Final = 5
 TOKEN_ATTEMPTS: Final = 16
 
+# Has a Python worker write the stacks of its threads to stderr. A real-time signal has no other meaning; the highest
+# but one, since some take the first ones (the C library, service managers) and some the last (valgrind).
+STACKS_SIGNAL: Final = 63
+
 # SCM_MAX_FD of the kernel: room for as many is offered with every receive, so that a surplus is seen and closed.
 KERNEL_DESCRIPTORS_MAX: Final = 253

@@ -87,6 +87,10 @@ class SocketDescriptor(Descriptor):
         """Give the fd away, and leave -1 behind: the caller closes it."""
         return self.socket.detach()
 
+    def identity(self) -> str:
+        """Return what all duplicates of this socket have in common, to compare and to show."""
+        return f"socket:[{os.fstat(self.fileno()).st_ino}]"
+
     def __del__(self) -> None:
         if hasattr(self, "socket"):
             self.close()

@@ -16,6 +16,7 @@ The manifest says what to do; the supervisor wrote it, and only this process rea
 """
 
 import atexit
+import faulthandler
 import fcntl
 import importlib
 import json
@@ -27,7 +28,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
+from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS, STACKS_SIGNAL
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.imc import Imc
 from sandbox.worker import Worker
@@ -89,6 +90,8 @@ def run_program(told: Mapping[str, Any]) -> int:
     os.environ.update(told["env"])
     sys.path[:0] = told["path"]
     sys.argv[:] = told["argv"]
+    # Where it hangs, the supervisor asks for its stack. An exec forgets the handler, and then it is not asked.
+    faulthandler.register(STACKS_SIGNAL, file=sys.stderr.fileno(), all_threads=True)
     worker = Worker.adopt(told)
     # Its control channel has to stay open until the process ends: closed before, it looks as if the worker wanted that.
     atexit.register(lambda: worker)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sandbox import control
 from sandbox.abi import NONBLOCK
-from sandbox.descriptors import INVALID, Descriptor, SocketAddress
+from sandbox.descriptors import INVALID, Descriptor, SocketAddress, SocketDescriptor
 from sandbox.errors import ImcError
 from sandbox.worker import Worker
 
@@ -115,8 +115,8 @@ OPERATIONS: Final[Mapping[str, Callable[[Probe, Mapping[str, Any]], Result]]] = 
 
 
 def describe(descriptor: Descriptor) -> dict[str, str]:
-    """Return the kind of `descriptor` and, for an address, what its duplicates have in common."""
+    """Return the kind of `descriptor` and, for an address or a socket, what its duplicates have in common."""
     described = {"kind": "INVALID" if descriptor is INVALID else type(descriptor).__name__}
-    if isinstance(descriptor, SocketAddress) and descriptor.fileno() >= 0:
+    if isinstance(descriptor, SocketAddress | SocketDescriptor) and descriptor.fileno() >= 0:
         described["identity"] = descriptor.identity()
     return described
