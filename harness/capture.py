@@ -1,4 +1,4 @@
-"""What a worker writes to stdout or stderr: the first 64 KiB of each are kept, the rest is counted."""
+"""What a worker writes to stdout or stderr: of each the first 64 KiB and the last 4 KiB are kept."""
 
 import asyncio
 import os
@@ -7,8 +7,11 @@ from typing import Final
 from harness.outcome import Output
 
 KEPT_BYTES: Final = 64 * 1024
+TAIL_BYTES: Final = 4 * 1024
 # A pipe holds at most 1 MiB (fs.pipe-max-size, unless root raised it).
 READS_AT_THE_END: Final = 32
+# What is diverted comes after what a pipe holds by default; who writes more than that besides has other worries.
+DIVERTED_BYTES: Final = 4 * KEPT_BYTES
 
 
 class Capture:
@@ -19,7 +22,9 @@ class Capture:
         self._reader = -1
         self._writer = -1
         self._kept = bytearray()
+        self._tail = bytearray()
         self._size = 0
+        self._diverted: bytearray | None = None
 
     def open(self) -> int:
         """Return the end to write to, borrowed; `close_writer` once the worker has it. Raises OSError."""
@@ -28,6 +33,11 @@ class Capture:
         os.set_blocking(self._reader, False)
         self._loop.add_reader(self._reader, self._read)
         return self._writer
+
+    @property
+    def identity(self) -> str:
+        """What /proc says that the pipe is; "" where there is none."""
+        return f"pipe:[{os.fstat(self._reader).st_ino}]" if self._reader >= 0 else ""
 
     def close_writer(self) -> None:
         """Close our copy of the worker's end, once."""
@@ -38,14 +48,42 @@ class Capture:
     def finish(self) -> None:
         """Read what is still there and close the pipe. An orphan that holds the other end may go on: we do not."""
         self.close_writer()
-        for _ in range(READS_AT_THE_END):
-            if self._reader < 0 or not self._read():
-                break
+        self._read_all()
         self._close_reader()
 
     def output(self) -> Output:
         """Return what was read so far."""
-        return Output(bytes(self._kept), self._size)
+        return Output(bytes(self._kept), self._size, bytes(self._tail))
+
+    def divert(self) -> None:
+        """Read what is there, and what comes from now on apart."""
+        self._read_all()
+        self._diverted = bytearray()
+
+    def diverted(self) -> bytes:
+        """Return the beginning of what came since then; what comes from now on is output again."""
+        self._read_all()
+        diverted, self._diverted = self._diverted or bytearray(), None
+        return bytes(diverted)
+
+    def take_back(self, data: bytes) -> None:
+        """Count as output what was diverted by mistake."""
+        self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        if self._diverted is not None:
+            room = DIVERTED_BYTES - len(self._diverted)
+            self._diverted += data[:room]
+            data = data[room:]
+        self._size += len(data)
+        room = KEPT_BYTES - len(self._kept)
+        self._kept += data[:room]
+        self._tail = (self._tail + data[room:])[-TAIL_BYTES:]
+
+    def _read_all(self) -> None:
+        for _ in range(READS_AT_THE_END):
+            if self._reader < 0 or not self._read():
+                break
 
     def _read(self) -> bool:
         """Read once, and say whether there may be more now."""
@@ -53,8 +91,7 @@ class Capture:
             data = os.read(self._reader, KEPT_BYTES)
         except BlockingIOError:
             return False
-        self._size += len(data)
-        self._kept += data[: KEPT_BYTES - len(self._kept)]
+        self._add(data)
         if not data:
             self._close_reader()
         return bool(data)

@@ -21,7 +21,8 @@ import asyncio
 import errno
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, over
@@ -81,6 +82,20 @@ class Facet:
             self.held.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One facet as whoever looks at the supervisor from outside needs to know it, by identities.
+
+    `address` is what the importer holds, `bound` our end of it; `target` is ours, too, and leads to the exporter.
+    `held` is the end of a connection that the exporter's queue has no room for, or "".
+    """
+
+    address: str
+    bound: str
+    target: str
+    held: str
+
+
 class Forwarder:
     """The facets of one address, and the way to it.
 
@@ -135,6 +150,13 @@ class Forwarder:
         self._facets.append(facet)
         self._loop.add_reader(bound.fileno(), self._read, facet)
         return address
+
+    def ways(self) -> Iterator[Way]:
+        """Yield each facet as it is now."""
+        target = "" if self._target is None else identity_of(self._target.fileno())
+        for facet in self._facets:
+            bound, address = self._identities[facet]
+            yield Way(address, bound, target, identity_of(facet.held.fileno()) if facet.held is not None else "")
 
     def retarget(self, address: SocketAddress) -> None:
         """Lead to `address`, which this takes over, from now on; to no address where nobody is left to lead there."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -10,6 +10,9 @@ from harness import events
 from harness.capture import Capture
 from harness.control_channel import ControlChannel, Offence
 from harness.facets import identity_of
+from harness.inspection import Subject
+from harness.inspection.processes import identity_at
+from harness.inspection.wiring import Named
 from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
 from harness.plan import EXPORTED, MAIN, Own, Readiness, WorkerPlan
@@ -53,6 +56,9 @@ class Member:
         self._process: Process | None = None
         self._channel: ControlChannel | None = None
         self._identity = ""
+        # What it was given, by identity; and which grants have reached it by messages.
+        self._named: dict[str, Named] = {}
+        self._delivered: set[str] = set()
         self._stdout = Capture()
         self._stderr = Capture()
 
@@ -79,6 +85,11 @@ class Member:
                 slot.number: routed[slot.number] if slot.number in routed else own[slot.origin]  # type: ignore[index]
                 for slot in self.plan.slots
             }
+            self._named = {
+                identity_at(f"/proc/self/fd/{table[slot.number]}"): Named(slot.name, slot.kind)
+                for slot in self.plan.slots
+                if slot.origin is not Own.NOTHING
+            }
             if self.plan.service_port == EXPORTED:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
@@ -96,7 +107,25 @@ class Member:
         if self._channel is None or self.exit_status is not None or self.offence is not None:
             address.close()
         else:
+            self._delivered.add(name)
             self._channel.tell(name.encode(), address)
+
+    def subject(self, step: str, looks_for: Callable[[str], bool], named: Mapping[str, Named]) -> Subject:
+        """Return what is to be known for whoever looks at it: its step, which imports it needs, what it named since."""
+        return Subject(
+            name=self.plan.name,
+            process=self._process,
+            python=not self.plan.command,
+            step=step,
+            named={**self._named, **named},
+            owed=tuple(
+                (grant.exporter, grant.export)
+                for grant in self.plan.late
+                if grant.name not in self._delivered and looks_for(grant.name)
+            ),
+            stdout=self._stdout,
+            stderr=self._stderr,
+        )
 
     def _ended(self, exited: asyncio.Future[int]) -> None:
         if self._channel is not None:
@@ -151,8 +180,8 @@ class Member:
             self._journal.add(events.WorkerKilled, worker=self.plan.name, reason=reason)
             self._process.kill()
 
-    async def stop(self) -> None:
-        """End its control channel, and kill it where it does not stop in time. Raises ZygoteError."""
+    async def stop(self, look: Callable[[], Awaitable[None]]) -> None:
+        """End its control channel, and kill it where it does not stop in time, after a `look`. Raises ZygoteError."""
         self.stopping = True
         if self._channel is not None:
             self._channel.end()
@@ -161,6 +190,7 @@ class Member:
                 await self.exited()
         except TimeoutError:
             self.overstayed = True
+            await look()
             self.kill(f"it did not stop within {self.plan.stop_within:g} s")
             await self.exited()
 

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from signal import Signals
+from typing import Final
 
 from harness.events import Event
+from harness.hang import Hang
+
+END_BYTES: Final = 4 * 1024
 
 
 class Status(Enum):
@@ -34,16 +38,22 @@ def worst(statuses: list[Status]) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a worker wrote to a pipe: the first 64 KiB, and how many bytes there were in all."""
+    """What a worker wrote to a pipe: the first 64 KiB, the last 4 KiB of what came then, and the size of it all."""
 
     kept: bytes = b""
     size: int = 0
+    tail: bytes = b""
+
+    @property
+    def end(self) -> bytes:
+        """The last of what it wrote, at most 4 KiB."""
+        return (self.kept + self.tail)[-END_BYTES:]
 
     def text(self) -> str:
         """Return what was kept as text, and say what was not."""
-        text = self.kept.decode("utf-8", "backslashreplace")
-        lost = self.size - len(self.kept)
-        return f"{text}\n… {lost} bytes more\n" if lost else text
+        lost = self.size - len(self.kept) - len(self.tail)
+        between = f"\n… {lost} bytes more\n".encode() if lost else b""
+        return (self.kept + between + self.tail).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,10 @@ class WorkerOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one cell's run ended. `place` is the file:line:column of the step that decided, where there was one."""
+    """How one cell's run ended. `place` is the file:line:column of the step that decided, where there was one.
+
+    `hang` is where the workers were when a deadline passed, None where none did.
+    """
 
     cell: str
     status: Status
@@ -69,6 +82,7 @@ class Outcome:
     events: tuple[Event, ...]
     place: str | None = None
     seconds: float = 0.0
+    hang: Hang | None = None
 
     @property
     def passed(self) -> bool:

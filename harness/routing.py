@@ -6,11 +6,11 @@ importer has it. What is kept are the ways from facets to the addresses that the
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from harness import events
-from harness.facets import Forwarder, Hangups
+from harness.facets import Forwarder, Hangups, Way
 from harness.journal import Journal
 from harness.plan import MAIN, NONE, ChannelEnd, Grant, HostFilePlan, Own, Plan, Slot, WorkerPlan
 from sandbox.descriptors import BoundSocket, Descriptor, SocketAddress
@@ -130,6 +130,11 @@ class Routing:
         for (exporter, _), forwarder in self._forwarders.items():
             if exporter == worker:
                 forwarder.close()
+
+    def ways(self) -> Iterator[Way]:
+        """Yield every facet as it is now."""
+        for forwarder in self._forwarders.values():
+            yield from forwarder.ways()
 
     def close(self) -> None:
         """Close whatever is left."""

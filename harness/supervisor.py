@@ -10,12 +10,15 @@ import asyncio
 import errno
 import resource
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from harness.events import RunStarted, StepEnded, StepUnfinished
+from harness.inspection import Inspection, Subject
+from harness.inspection.wiring import Named
 from harness.journal import Journal
 from harness.member import EXIT_TOLD_SECONDS, Ended, Member
 from harness.outcome import Outcome, Status, describe_exit
@@ -71,10 +74,13 @@ async def supervise(plan: Plan) -> Outcome:
             await run.live()
         verdict = run.verdict()
     except TimeoutError:
+        await run.look()
         verdict = run.blamed(Verdict(Status.TIMED_OUT, f"the run took longer than {plan.within:g} s{run.waiting()}"))
     except ZygoteError as error:
         verdict = Verdict(Status.FAILED, f"every worker was lost: {error}")
     except Verdict as decided:
+        if decided.status is Status.TIMED_OUT:
+            await run.look()
         verdict = run.blamed(decided)
     except OSError as error:
         if error.errno not in OUT_OF_RESOURCES:
@@ -91,6 +97,7 @@ async def supervise(plan: Plan) -> Outcome:
         workers={name: member.outcome() for name, member in run.members.items()},
         events=tuple(run.journal.events),
         seconds=time.monotonic() - began,
+        hang=run.inspection.hang,
     )
 
 
@@ -105,6 +112,7 @@ class Run:
         self._zygote: Zygote | None = None
         # What each worker is doing; a step that passed its deadline stays, for whoever asks what was waited for.
         self._pending: dict[str, StepPlan] = {}
+        self.inspection = Inspection()
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
@@ -118,7 +126,7 @@ class Run:
             if self.plan.stages is not None:
                 for stage in self.plan.stages:
                     await self._play(stage)
-                await together(member.stop() for member in self.members.values())
+                await together(member.stop(self.look) for member in self.members.values())
             await asyncio.wait(watchers)
 
     def _require_descriptors(self) -> None:
@@ -229,6 +237,26 @@ class Run:
         for step in self._pending.values():
             self.journal.add(StepUnfinished, worker=step.worker, step=step.number)
 
+    # A deadline passed
+
+    async def look(self) -> None:
+        """Find out where the workers are, while they are still there."""
+        await self.inspection.look([self._subject(name) for name in self.members], tuple(self.routing.ways()))
+
+    def _subject(self, name: str) -> Subject:
+        """Return a worker as its steps have left it."""
+        steps = {step.number: step for step in self.plan.steps() if step.worker == name}
+        ended = (event for event in self.journal.events if isinstance(event, StepEnded) and event.worker == name)
+        named = [named_by(steps[event.step].body, event.result) for event in ended]
+        pending = self._pending.get(name)
+        # Between its steps a worker looks for the next one; one that has none may look for anything.
+        needed = names_in(pending.body) if pending else None if not steps else ()
+        return self.members[name].subject(
+            pending.text if pending else "",
+            lambda grant: needed is None or grant in needed,
+            dict(chain.from_iterable(named)),
+        )
+
     # The end
 
     def verdict(self) -> Verdict:
@@ -236,7 +264,7 @@ class Run:
         wrong = [
             self._unexpected(member)
             for member in self.members.values()
-            if member.offence or member.exit_status != self._expected_exit(member)
+            if member.offence or member.overstayed or member.exit_status != self._expected_exit(member)
         ]
         return Verdict(Status.FAILED, "; ".join(wrong)) if wrong else Verdict(Status.PASSED, "all as expected")
 
@@ -268,6 +296,19 @@ class Run:
             self.routing.close()
             for member in self.members.values():
                 member.close()
+
+
+def names_in(body: Mapping[str, Any]) -> set[str]:
+    """Return all that a step may mean by the name that it has for a descriptor."""
+    return {value for value in body.values() if isinstance(value, str)} | set(body.get("descriptors", ()))
+
+
+def named_by(body: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, Named]]:
+    """Yield what a step's descriptors are called, by identity, as far as the worker told."""
+    for name, described in zip(body.get("as", ()), result.get("descriptors", ()), strict=False):
+        match described:
+            case {"kind": str(kind), "identity": str(identity)}:
+                yield identity, Named(name, kind)
 
 
 @asynccontextmanager

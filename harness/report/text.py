@@ -21,6 +21,7 @@ from harness.events import (
 )
 from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
 from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
+from harness.report.hang import explanation
 from harness.scenario import printable, told
 from harness.topology import as_text
 from harness.topology.load import scalar
@@ -47,7 +48,8 @@ def failure(plan: Plan, outcome: Outcome) -> str:
     """Return all that helps to understand a run that did not pass: place, reason, account, output, how to repeat it."""
     head = f"{outcome.place}: {outcome.reason}" if outcome.place else f"{plan.file}: {outcome.reason}"
     outputs = [text for worker in outcome.workers.values() for text in _outputs(worker)]
-    return "\n".join([head, "", account(plan, outcome), *outputs, "", f"repeat it: {repeat(plan)}"])
+    why = ["", *explanation(outcome.hang)] if outcome.hang is not None else []
+    return "\n".join([head, *why, "", account(plan, outcome), *outputs, "", f"repeat it: {repeat(plan)}"])
 
 
 def repeat(plan: Plan) -> str:

@@ -1,0 +1,96 @@
+"""Who waits for whom: the graph, its circles, the descriptors that somebody forgot. Pure: states in, conclusions out.
+
+A worker's wait ends when any one of those acts who could end it. So a circle alone is no deadlock: there is one where
+nobody who can be reached from it, by any of its waits, may still act by itself.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from harness.hang import Circle, Doing, Edge, Forgotten, Hang, ThreadState, WorkerState
+
+Graph = Mapping[str, Mapping[str, Edge]]
+
+
+def explain(workers: Mapping[str, WorkerState]) -> Hang:
+    """Return what follows from where the workers are."""
+    edges = tuple(dict.fromkeys(_edges(workers)))
+    graph: dict[str, dict[str, Edge]] = {name: {} for name in workers}
+    for edge in edges:
+        graph.setdefault(edge.waiter, {}).setdefault(edge.awaited, edge)
+    return Hang(workers, edges, tuple(_circles(graph, workers)), tuple(_forgotten(workers)))
+
+
+def _edges(workers: Mapping[str, WorkerState]) -> Iterator[Edge]:
+    for worker in workers.values():
+        for thread in worker.threads:
+            for waited in thread.waited:
+                for awaited in sorted(waited.awaited - {worker.name}):
+                    yield Edge(worker.name, awaited, f"{thread.call} on {waited}")
+
+
+def _circles(graph: Graph, workers: Mapping[str, WorkerState]) -> Iterator[Circle]:
+    """Yield a shortest circle of each set of workers that all wait for one another."""
+    reach = {name: _reachable(graph, name) for name in graph}
+    done: set[str] = set()
+    for name in graph:
+        if name in done or name not in reach[name]:
+            continue
+        together = {other for other in reach[name] if name in reach[other]}
+        done |= together
+        shortest = min((_shortest_circle(graph, start, together) for start in sorted(together)), key=len)
+        out = sorted(other for other in reach[name] if other in workers and _may_act(workers[other]))
+        yield Circle(tuple(shortest), tuple(out))
+
+
+def _reachable(graph: Graph, start: str) -> set[str]:
+    """Return whom a worker waits for, and those whom they wait for; itself only where it is among them."""
+    found: set[str] = set()
+    todo = deque(graph.get(start, ()))
+    while todo:
+        name = todo.popleft()
+        if name not in found:
+            found.add(name)
+            todo += graph.get(name, ())
+    return found
+
+
+def _shortest_circle(graph: Graph, start: str, inside: set[str]) -> list[Edge]:
+    came_by: dict[str, Edge] = {}
+    todo = deque([start])
+    while start not in came_by:
+        name = todo.popleft()
+        for other, edge in graph[name].items():
+            if other in inside and other not in came_by:
+                came_by[other] = edge
+                todo.append(other)
+    path = [came_by[start]]
+    while path[-1].waiter != start:
+        path.append(came_by[path[-1].waiter])
+    return path[::-1]
+
+
+def _may_act(worker: WorkerState) -> bool:
+    """Say whether this worker may go on without the help of another one."""
+    return worker.doing.acts or any(
+        thread.timed or any(waited.outside for waited in thread.waited) for thread in worker.threads
+    )
+
+
+def _forgotten(workers: Mapping[str, WorkerState]) -> Iterator[Forgotten]:
+    for worker in workers.values():
+        for thread in worker.threads:
+            if _in_vain(worker, thread, workers):
+                for waited in thread.waited:
+                    if waited.awaited:
+                        yield Forgotten(worker.name, thread.call, waited)
+
+
+def _in_vain(worker: WorkerState, thread: ThreadState, workers: Mapping[str, WorkerState]) -> bool:
+    """Say whether all who could end this wait are idle, or are the one who waits."""
+    awaited = {name for waited in thread.waited for name in waited.awaited}
+    if worker.doing is not Doing.WAITING or thread.doing is not Doing.WAITING or not awaited:
+        return False
+    if any(waited.outside for waited in thread.waited):
+        return False
+    return all(name == worker.name or (name in workers and workers[name].doing is Doing.IDLE) for name in awaited)

@@ -1,0 +1,83 @@
+"""The Python stack of a worker: it is asked by a signal, and faulthandler answers on its stderr, whatever it waits in.
+
+What arrives there in this short while is read apart, and what is no line of a stack is given back as the worker's own
+output. Only who has the handler is asked: the signal ends a program that was executed in the worker's place.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from harness.capture import Capture
+from harness.spawn import ROOT, Process
+from sandbox.abi import STACKS_SIGNAL
+
+# A dump takes a few milliseconds; whoever blocks the signal, or floods its stderr, gets no more than this.
+STACK_SECONDS: Final = 0.3
+LOOK_AGAIN_SECONDS: Final = 0.005
+LINES_MAX: Final = 200
+LINE_MAX: Final = 400
+STACK_LINE: Final = re.compile(
+    rb'  File "[^\n]*", line (\d+|\?\?\?) in [^\n]*'
+    rb"|(Current thread|Thread) 0x[0-9a-f]+ [^\n]*\(most recent call first\):"
+    rb"|  <no Python frame>|  <freed interpreter>|  \.\.\.|\.\.\."
+)
+# Where a worker's program begins; what is below is how it came to be started.
+BELOW: Final = f'  File "{ROOT}/sandbox/start.py"'.encode()
+
+
+def can_answer(catches: int) -> bool:
+    """Say whether a process that catches these signals (SigCgt) has a handler for ours."""
+    return bool(catches >> (STACKS_SIGNAL - 1) & 1)
+
+
+async def stack_of(process: Process, stderr: Capture) -> tuple[str, ...]:
+    """Return the lines of the worker's Python stack, as it tells them; none where it does not answer in time."""
+    end = time.monotonic() + STACK_SECONDS
+    stderr.divert()
+    try:
+        signal.pidfd_send_signal(process.pidfd, STACKS_SIGNAL)
+        quiet = 0
+        # Twice: between the signal's end as a pending one and its handler's beginning there is a moment.
+        while quiet < 2 and time.monotonic() < end:  # noqa: PLR2004
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            quiet = 0 if _still_answering(process.pid) else quiet + 1
+    except OSError:
+        pass
+    finally:
+        told, own = split(stderr.diverted())
+        stderr.take_back(own)
+    return told
+
+
+def _still_answering(pid: int) -> bool:
+    """Say whether the signal is yet to be handled or being handled: pending, or blocked by its own handler."""
+    bit = 1 << (STACKS_SIGNAL - 1)
+    with suppress(OSError, ValueError):
+        for task in os.scandir(f"/proc/{pid}/task"):
+            status = Path(task.path, "status").read_text(encoding="ascii", errors="replace")
+            masks = dict(line.split(":\t", 1) for line in status.splitlines() if line.startswith(("S", "Shd")))
+            if any(int(masks[mask], 16) & bit for mask in ("SigPnd", "ShdPnd", "SigBlk")):
+                return True
+    return False
+
+
+def split(written: bytes) -> tuple[tuple[str, ...], bytes]:
+    """Return the lines that faulthandler wrote, bounded and without what is below the program, and all other bytes."""
+    told: list[str] = []
+    own = bytearray()
+    below = False
+    for line in written.splitlines(keepends=True):
+        if not STACK_LINE.fullmatch(line.rstrip(b"\n")):
+            own += line
+            continue
+        below = (below and line.startswith(b"  ")) or line.startswith(BELOW)
+        if not below and len(told) < LINES_MAX:
+            told.append(line[:LINE_MAX].decode("utf-8", "backslashreplace").rstrip("\n"))
+    # Between threads there is an empty line.
+    return tuple(told), bytes(own)
