@@ -43,6 +43,7 @@ class Waited:
 
     `kind` is that of `sandbox.descriptors` where it is known, else what the kernel says. `writes`: it waits for room,
     not for something to come. `holders` hold the other end, or an address of this one, if need be by way of a facet;
+    `queued`: what they hold is the queue in which that end lies, since nobody has accepted it.
     `owing` are workers that have yet to export the address that it waits for. `outside`: it is for the world, or for
     who knows what. `remark` is what else is known of the other end, or "".
     """
@@ -52,6 +53,7 @@ class Waited:
     kind: str
     writes: bool
     holders: tuple[Holder, ...] = ()
+    queued: bool = False
     owing: tuple[str, ...] = ()
     outside: bool = False
     remark: str = ""
@@ -122,7 +124,7 @@ class Forgotten:
 
     waiter: str
     call: str
-    waited: Waited
+    waited: tuple[Waited, ...]
 
 
 @dataclass(frozen=True, slots=True)

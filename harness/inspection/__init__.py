@@ -19,7 +19,7 @@ from harness.capture import Capture
 from harness.facets import Way
 from harness.hang import Doing, Hang, ThreadState, WorkerState
 from harness.inspection.deadlock import explain
-from harness.inspection.processes import Process, children, family, look, table_of
+from harness.inspection.processes import Process, children, family, identities_of, look
 from harness.inspection.sockets import UnixSocket, unix_sockets
 from harness.inspection.stacks import can_answer, stack_of
 from harness.inspection.wiring import Named, Seen, Wiring
@@ -30,6 +30,12 @@ from harness.waiting import settle
 INSPECTION_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.5
 LOOKERS_MAX: Final = 32
+
+STDERR: Final = 2
+NO_HANDLER: Final = "no Python stack: it is not there yet, or has executed another program"
+NO_STDERR: Final = "no Python stack: its stderr is not the one that it was started with"
+FRAIL: Final = "no Python stack: to be asked for it would end this wait"
+NO_ANSWER: Final = "no Python stack: it did not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ async def inspect(subjects: Sequence[Subject], ways: Collection[Way]) -> Hang:
                 subject.name: Seen(looks.get(subject.name, ()), subject.named, subject.owed) for subject in subjects
             }
             sockets = _sockets()
-            wiring = Wiring(seen, sockets, ways, {entry.identity for entry in table_of("/proc/self")})
+            wiring = Wiring(seen, sockets, ways, identities_of("/proc/self"))
             for subject in subjects:
                 states[subject.name] = _state(subject, looks, wiring, diagnosed=sockets is not None)
             await _ask_for_stacks(subjects, looks, states)
@@ -109,8 +115,9 @@ async def _look_at(subjects: Sequence[Subject]) -> dict[str, tuple[Process, ...]
             for future, pids in share:
                 loop.call_soon_threadsafe(settle, future, look(pids))
 
-    for share in shares:
-        if share:
+    # No thread to be had is one that does not come back.
+    with suppress(RuntimeError):
+        for share in filter(None, shares):
             threading.Thread(target=work, args=(share,), daemon=True).start()
     if waiting:
         await asyncio.wait(waiting.values(), timeout=LOOK_SECONDS)
@@ -160,24 +167,28 @@ async def _ask_for_stacks(
     subjects: Sequence[Subject], looks: Mapping[str, tuple[Process, ...]], states: dict[str, WorkerState]
 ) -> None:
     async def ask(subject: Subject, process: Running) -> None:
+        state = states[subject.name]
         stack = await stack_of(process, subject.stderr)
-        states[subject.name] = replace(states[subject.name], stack=stack)
+        states[subject.name] = replace(state, stack=stack, remark=state.remark or ("" if stack else NO_ANSWER))
 
     async with asyncio.TaskGroup() as group:
         for subject in subjects:
-            if subject.python and subject.process is not None and _may_be_asked(subject, looks, states):
+            state = states[subject.name]
+            if not subject.python or subject.process is None or state.doing in {Doing.ENDED, Doing.STOPPED}:
+                continue
+            if objection := _objection(subject, subject.process, looks):
+                states[subject.name] = replace(state, remark=state.remark or objection)
+            else:
                 group.create_task(ask(subject, subject.process))
 
 
-def _may_be_asked(
-    subject: Subject, looks: Mapping[str, tuple[Process, ...]], states: Mapping[str, WorkerState]
-) -> bool:
-    """Say whether a stack would come, and to us: its stderr may have become something else. Nothing may end by it."""
-    if states[subject.name].doing in {Doing.ENDED, Doing.STOPPED}:
-        return False
-    for process in looks.get(subject.name, ()):
-        if subject.process is not None and process.pid == subject.process.pid:
-            stderr = [entry.identity for entry in process.table if entry.number == 2]  # noqa: PLR2004 - stderr
-            frail = any(thread.wait is not None and thread.wait.frail for thread in process.threads)
-            return can_answer(process.catches) and stderr == [subject.stderr.identity] and not frail
-    return False
+def _objection(subject: Subject, running: Running, looks: Mapping[str, tuple[Process, ...]]) -> str:
+    """Return what speaks against asking a worker for its stack, or ""."""
+    process = next((process for process in looks.get(subject.name, ()) if process.pid == running.pid), None)
+    if process is None or not can_answer(process.catches):
+        return NO_HANDLER
+    if [entry.identity for entry in process.table if entry.number == STDERR] != [subject.stderr.identity]:
+        return NO_STDERR
+    if any(thread.wait is not None and thread.wait.frail for thread in process.threads):
+        return FRAIL
+    return ""

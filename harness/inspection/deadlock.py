@@ -6,8 +6,12 @@ nobody who can be reached from it, by any of its waits, may still act by itself.
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from harness.hang import Circle, Doing, Edge, Forgotten, Hang, ThreadState, WorkerState
+
+# Of many workers that all wait for one another, from so many a shortest circle is looked for.
+STARTS_MAX: Final = 16
 
 Graph = Mapping[str, Mapping[str, Edge]]
 
@@ -18,7 +22,7 @@ def explain(workers: Mapping[str, WorkerState]) -> Hang:
     graph: dict[str, dict[str, Edge]] = {name: {} for name in workers}
     for edge in edges:
         graph.setdefault(edge.waiter, {}).setdefault(edge.awaited, edge)
-    return Hang(workers, edges, tuple(_circles(graph, workers)), tuple(_forgotten(workers)))
+    return Hang(workers, edges, tuple(_circles(graph, workers)), tuple(dict.fromkeys(_forgotten(workers))))
 
 
 def _edges(workers: Mapping[str, WorkerState]) -> Iterator[Edge]:
@@ -30,17 +34,23 @@ def _edges(workers: Mapping[str, WorkerState]) -> Iterator[Edge]:
 
 
 def _circles(graph: Graph, workers: Mapping[str, WorkerState]) -> Iterator[Circle]:
-    """Yield a shortest circle of each set of workers that all wait for one another."""
-    reach = {name: _reachable(graph, name) for name in graph}
+    """Yield a short circle of each set of workers that all wait for one another, the shortest where they are few."""
+    backwards: dict[str, dict[str, Edge]] = {name: {} for name in graph}
+    for name, edges in graph.items():
+        for other, edge in edges.items():
+            backwards.setdefault(other, {})[name] = edge
     done: set[str] = set()
     for name in graph:
-        if name in done or name not in reach[name]:
+        if name in done:
             continue
-        together = {other for other in reach[name] if name in reach[other]}
-        done |= together
-        shortest = min((_shortest_circle(graph, start, together) for start in sorted(together)), key=len)
-        out = sorted(other for other in reach[name] if other in workers and _may_act(workers[other]))
-        yield Circle(tuple(shortest), tuple(out))
+        reached = _reachable(graph, name)
+        together = reached & _reachable(backwards, name)
+        done |= together | {name}
+        if name in reached:
+            starts = sorted(together)[:STARTS_MAX]
+            shortest = min((_shortest_circle(graph, start, together) for start in starts), key=len)
+            out = sorted(other for other in reached if other in workers and _may_act(workers[other]))
+            yield Circle(tuple(shortest), tuple(out))
 
 
 def _reachable(graph: Graph, start: str) -> set[str]:
@@ -51,7 +61,7 @@ def _reachable(graph: Graph, start: str) -> set[str]:
         name = todo.popleft()
         if name not in found:
             found.add(name)
-            todo += graph.get(name, ())
+            todo += graph.get(name, {}).keys() - found
     return found
 
 
@@ -81,9 +91,8 @@ def _forgotten(workers: Mapping[str, WorkerState]) -> Iterator[Forgotten]:
     for worker in workers.values():
         for thread in worker.threads:
             if _in_vain(worker, thread, workers):
-                for waited in thread.waited:
-                    if waited.awaited:
-                        yield Forgotten(worker.name, thread.call, waited)
+                waited = tuple(waited for waited in thread.waited if waited.awaited)
+                yield Forgotten(worker.name, thread.call, waited)
 
 
 def _in_vain(worker: WorkerState, thread: ThreadState, workers: Mapping[str, WorkerState]) -> bool:

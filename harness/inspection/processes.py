@@ -19,6 +19,7 @@ from harness.inspection.syscalls import Wait, numbers_of, wait_of
 THREADS_MAX: Final = 64
 DESCRIPTORS_MAX: Final = 4096
 PROCESSES_MAX: Final = 32
+DESCRIPTORS_OURS_MAX: Final = 1 << 20
 READ_BYTES: Final = 4096
 TOKEN_LINK: Final = "/memfd:imc-token (deleted)"  # noqa: S105 - a name
 TOKEN_READ_BYTES: Final = 64
@@ -99,6 +100,11 @@ def _thread(process: str, number: int) -> Thread:
 def table_of(process: str) -> tuple[Entry, ...]:
     """Return the descriptor table of a process, given as a folder of /proc."""
     return tuple(entry for number in _numbers(f"{process}/fd", DESCRIPTORS_MAX) if (entry := _entry(process, number)))
+
+
+def identities_of(process: str) -> set[str]:
+    """Return the identities of all that a process, given as a folder of /proc, holds."""
+    return {identity_at(f"{process}/fd/{number}") for number in _numbers(f"{process}/fd", DESCRIPTORS_OURS_MAX)}
 
 
 def _entry(process: str, number: int) -> Entry | None:

@@ -34,7 +34,8 @@ TYPES: Final = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
 class UnixSocket:
     """One socket. `name` is all of sun_path, `peer` the inode of the other end or 0, `queued` the bytes to be read.
 
-    Of a listener, `queued` are the connections that nobody accepted yet, and `pending` the inodes of their clients.
+    `unread` is what it sent and nobody has read, more than 0 even for a datagram without bytes. Of a listener, `queued`
+    are the connections that nobody accepted yet, and `pending` the inodes of their clients.
     """
 
     inode: int
@@ -43,6 +44,7 @@ class UnixSocket:
     name: bytes = b""
     peer: int = 0
     queued: int = 0
+    unread: int = 0
     pending: tuple[int, ...] = ()
 
 
@@ -86,6 +88,7 @@ def socket_of(payload: bytes) -> UnixSocket:
         size, number = NLATTR.unpack_from(payload, at)
         attributes[number] = payload[at + NLATTR.size : at + size]
         at += _aligned(max(size, NLATTR.size))
+    queued, unread = struct.unpack_from("=II", attributes.get(UNIX_DIAG_RQLEN, bytes(8)))
     icons = attributes.get(UNIX_DIAG_ICONS, b"")
     return UnixSocket(
         inode=inode,
@@ -93,7 +96,8 @@ def socket_of(payload: bytes) -> UnixSocket:
         listening=state == TCP_LISTEN,
         name=attributes.get(UNIX_DIAG_NAME, b""),
         peer=struct.unpack("=I", attributes.get(UNIX_DIAG_PEER, bytes(4)))[0],
-        queued=struct.unpack_from("=I", attributes.get(UNIX_DIAG_RQLEN, bytes(4)))[0],
+        queued=queued,
+        unread=0 if state == TCP_LISTEN else unread,
         pending=tuple(client for (client,) in struct.iter_unpack("=I", icons) if client),
     )
 

@@ -20,7 +20,7 @@ from sandbox.abi import STACKS_SIGNAL
 # A dump takes a few milliseconds; whoever blocks the signal, or floods its stderr, gets no more than this.
 STACK_SECONDS: Final = 0.3
 LOOK_AGAIN_SECONDS: Final = 0.005
-LINES_MAX: Final = 200
+LINES_MAX: Final = 100
 LINE_MAX: Final = 400
 STACK_LINE: Final = re.compile(
     rb'  File "[^\n]*", line (\d+|\?\?\?) in [^\n]*'

@@ -17,7 +17,6 @@ from harness.inspection.syscalls import Wait
 from sandbox.abi import ABSTRACT_PREFIX, CONTROL_CHANNEL_NAME, TOKEN_LENGTH
 
 SUPERVISOR_HAS_IT: Final = "the supervisor has the other end"
-NOT_ACCEPTED: Final = "it lies in a queue, for nobody has accepted it yet"
 HELD_BY_NOBODY: Final = "no worker holds the other end: it lies in a queue, or another process has it"
 UNKNOWN: Final = "whose other end is not known here"
 STOPPED: Final = frozenset("Tt")
@@ -59,12 +58,20 @@ class Wiring:
     ) -> None:
         self._workers = workers
         self._sockets = {_identity(inode): found for inode, found in (sockets or {}).items()}
-        self._ways = ways
+        self._by_bound = {way.bound: way for way in ways}
+        self._by_target: dict[str, list[Way]] = {}
+        self._by_held = {way.held: way for way in ways if way.held}
+        for way in ways:
+            self._by_target.setdefault(way.target, []).append(way)
         self._ours = ours
         self._by_name = {found.name: identity for identity, found in self._sockets.items() if found.name}
+        self._by_token = {_token(name): identity for name, identity in self._by_name.items()}
         self._connected: dict[int, list[str]] = {}
         for identity, found in self._sockets.items():
             self._connected.setdefault(found.peer, []).append(identity)
+        self._pending = {
+            _identity(client): identity for identity, found in self._sockets.items() for client in found.pending
+        }
         self._holders: dict[str, list[tuple[str, Process, Entry]]] = {}
         for worker, seen in workers.items():
             for process in seen.processes:
@@ -137,7 +144,7 @@ class Wiring:
             return Waited(*facts, remark=SUPERVISOR_HAS_IT)
         others = [one for one in beside if one.number != number] or [*table.values()]
         holders = self._queue_of(entry, ends, others)
-        return Waited(*facts, holders=holders, remark=NOT_ACCEPTED if holders else HELD_BY_NOBODY)
+        return Waited(*facts, holders=holders, queued=bool(holders), remark="" if holders else HELD_BY_NOBODY)
 
     def _kind(self, entry: Entry) -> str:
         if entry.identity in self._sockets:
@@ -186,37 +193,44 @@ class Wiring:
 
     def _through(self, identity: str) -> Iterator[str]:
         """Yield what lies behind an end that the supervisor holds: the exporter's, or those of its importers."""
-        for way in self._ways:
-            if way.bound == identity and way.target in self._sockets:
-                yield _identity(self._sockets[way.target].peer)
-            if way.target == identity:
-                yield way.address
+        way = self._by_bound.get(identity)
+        if way is not None and way.target in self._sockets:
+            yield _identity(self._sockets[way.target].peer)
+        yield from (way.address for way in self._by_target.get(identity, ()))
 
     def _queue_of(self, entry: Entry, ends: list[str], others: Iterable[Entry]) -> tuple[Holder, ...]:
         """Return who holds the queue in which the other end of `entry` lies, as far as that can be told.
 
         `others` are the descriptors of the same worker over one of which it was sent.
         """
-        listeners = [one for one, found in self._sockets.items() if _inode(entry.identity) in found.pending]
-        if listeners:
-            return self._behind(listeners)
-        for way in self._ways:
-            if way.held in ends:
-                return self._behind([way.bound])
-        queues = []
-        for other in others:
-            for far in self._far(other):
-                for identity in (far, *self._through(far)):
-                    queue = self._sockets.get(identity)
-                    if queue is not None and (queue.queued or queue.type == "DGRAM"):
-                        queues.append(identity)
+        if entry.identity in self._pending:
+            return self._behind([self._pending[entry.identity]])
+        held = [self._by_held[end].bound for end in ends if end in self._by_held]
+        if held:
+            return self._behind(held)
+        queues = [
+            identity
+            for other in others
+            for far in self._far(other)
+            for identity in (far, *self._through(far))
+            if self._is_waiting(identity)
+        ]
         return tuple(holder for holder in self._behind(queues) if not self._carries_messages(holder))
+
+    def _is_waiting(self, identity: str) -> bool:
+        """Say whether something lies in this socket's queue; a datagram without bytes shows at its sender alone."""
+        queue = self._sockets.get(identity)
+        if queue is None:
+            return False
+        senders = self._connected.get(queue.inode, ())
+        return bool(queue.queued) or (queue.type == "DGRAM" and any(self._sockets[one].unread for one in senders))
 
     def _far(self, entry: Entry) -> Iterator[str]:
         """Yield the socket that an address leads to."""
         if entry.identity in self._sockets:
             yield _identity(self._sockets[entry.identity].peer)
-        yield from (identity for name, identity in self._by_name.items() if _token(name) == entry.identity)
+        elif entry.identity in self._by_token:
+            yield self._by_token[entry.identity]
 
     def _carries_messages(self, holder: Holder) -> bool:
         named = self._workers[holder.worker].named.values()
@@ -229,10 +243,6 @@ class Wiring:
 
 def _identity(inode: int) -> str:
     return f"socket:[{inode}]"
-
-
-def _inode(identity: str) -> int:
-    return int(identity.removeprefix("socket:[").removesuffix("]"))
 
 
 def _token(name: bytes) -> str:

@@ -8,6 +8,7 @@ from harness.scenario import printable
 
 OUTPUT_LINES: Final = 3
 LINE_MAX: Final = 200
+HOLDERS_MAX: Final = 8
 
 
 def explanation(hang: Hang) -> list[str]:
@@ -39,20 +40,26 @@ def _circle(circle: Circle) -> str:
 
 
 def _forgotten(forgotten: Forgotten) -> str:
-    waiter, waited = forgotten.waiter, forgotten.waited
+    where = _and([str(waited) for waited in forgotten.waited])
+    blame = dict.fromkeys(_blame(forgotten.waiter, waited) for waited in forgotten.waited)
+    return f"forgotten: {forgotten.waiter} waits in {forgotten.call} on {where}; {'; '.join(blame)}"
+
+
+def _blame(waiter: str, waited: Waited) -> str:
     where = [
-        f"{holder}, which is idle"
-        if holder.worker != waiter
-        else f"{waiter}'s own {numbered(holder.number, holder.name)}"
+        f"{holder}, which is idle" if holder.worker != waiter else f"its own {numbered(holder.number, holder.name)}"
         for holder in waited.holders
     ]
-    blame = [f"{_end(waited)} is still at {_and(where)}"] if where else []
-    blame += [waited.remark] if waited.remark else []
-    blame += [f"{name} is idle" for name in waited.owing]
-    return f"forgotten: {waiter} waits in {forgotten.call} on {waited}; {', and '.join(blame)}"
+    if waited.queued:
+        return f"nobody has accepted the other end, which lies in the queue of {_and(where)}"
+    if waited.owing:
+        return f"{waited.remark}; {_and(list(waited.owing))} {'is' if len(waited.owing) == 1 else 'are'} idle"
+    return f"{_end(waited)} {'is that of' if waited.writes else 'is still held as'} {_and(where)}"
 
 
 def _end(waited: Waited) -> str:
+    if waited.writes:
+        return "the full queue"
     return "its address" if waited.kind == "BoundSocket" and not waited.writes else "the other end"
 
 
@@ -94,7 +101,9 @@ def _details(worker: WorkerState) -> Iterator[str]:
         for line in text.rstrip().splitlines()[-OUTPUT_LINES:]:
             yield f"{pipe}: {line[-LINE_MAX:]}"
     if worker.doing is not Doing.IDLE:
-        yield from worker.stack
+        # Who has one thread needs no headline to tell it from others.
+        heads = [line for line in worker.stack if not line.startswith(" ")]
+        yield from (line for line in worker.stack if len(heads) > 1 or line not in heads)
 
 
 def _thread(thread: ThreadState) -> str:
@@ -106,10 +115,14 @@ def _thread(thread: ThreadState) -> str:
 def _waited(waited: Waited) -> str:
     facts = [text for text in (_holders(waited), waited.remark) if text]
     end = f": {'; '.join(facts)}" if facts else ""
-    return f"{waited} ({waited.kind}{', for room' if waited.writes else ''}){end}"
+    return f"{waited} ({waited.kind}){end}"
 
 
 def _holders(waited: Waited) -> str:
     if not waited.holders:
         return ""
-    return f"{_end(waited)} is {_and(list(map(str, waited.holders)))}"
+    holders = [str(holder) for holder in waited.holders[:HOLDERS_MAX]]
+    if len(waited.holders) > HOLDERS_MAX:
+        holders.append(f"{len(waited.holders) - HOLDERS_MAX} more")
+    verb = "lies in the queue of" if waited.queued else "is that of" if waited.writes else "is"
+    return f"{_end(waited)} {verb} {_and(holders)}"
