@@ -36,6 +36,8 @@ STARTS_AT_ONCE: Final = 16
 DESCRIPTORS_A_WORKER: Final = 6
 DESCRIPTORS_A_GRANT: Final = 2
 DESCRIPTORS_BESIDES: Final = 8 * STARTS_AT_ONCE
+# Of the kind that a worker says that a descriptor has, so much is shown.
+KIND_MAX: Final = 40
 OUT_OF_RESOURCES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.ETOOMANYREFS}
 )
@@ -308,7 +310,7 @@ def named_by(body: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tup
     for name, described in zip(body.get("as", ()), result.get("descriptors", ()), strict=False):
         match described:
             case {"kind": str(kind), "identity": str(identity)}:
-                yield identity, Named(name, kind)
+                yield identity, Named(name, kind[:KIND_MAX])
 
 
 @asynccontextmanager

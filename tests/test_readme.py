@@ -7,6 +7,7 @@ import pytest
 
 from harness import run_topology
 from harness.planner import only_plan_of
+from harness.report.hang import explanation
 from harness.report.text import account
 from harness.supervisor import run_plan
 from sandbox.protocols import PROTOCOLS
@@ -51,6 +52,17 @@ def test_the_routes_and_the_native_workers_that_readme_writes_are_understood(tmp
         file = tmp_path / "t.imclab.yaml"
         file.write_text(head + text, encoding="utf-8")
         assert only_plan_of(file, {}).workers
+
+
+def test_the_hang_that_readme_makes_is_explained_as_it_says(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block, rest = readme.split("```yaml\n")[4].split("```")[:2]
+    file = tmp_path / "forgetful.imclab.yaml"
+    file.write_text(block, encoding="utf-8")
+    hang = run_topology(file).hang
+    assert hang is not None
+    told = [line for line in explanation(hang) if not line.lstrip().startswith("File ")]
+    assert told == dedent(rest.split("\n\n")[1]).splitlines()
 
 
 def test_the_files_that_the_documents_link_to_exist() -> None:

@@ -71,14 +71,26 @@ def look(pids: list[int]) -> tuple[Process, ...]:
 def _process(pid: int) -> Process:
     base = f"/proc/{pid}"
     threads = tuple(_thread(base, number) for number in _numbers(f"{base}/task", THREADS_MAX))
-    status = dict(line.partition(":")[::2] for line in _read(f"{base}/status").splitlines())
     return Process(
         pid,
         _read(f"{base}/comm").strip(),
         tuple(thread for thread in threads if thread.state not in {"", "Z", "X"}),
         table_of(base),
-        int(status.get("SigCgt", "0"), 16),
+        _signals(base, "SigCgt"),
     )
+
+
+def holds_signal(pid: int, number: int) -> bool:
+    """Say whether a signal is yet to be handled by a process, or kept from it: pending, or blocked in a thread."""
+    tasks = (f"/proc/{pid}/task/{thread}" for thread in _numbers(f"/proc/{pid}/task", THREADS_MAX))
+    held = (_signals(task, "SigPnd") | _signals(task, "ShdPnd") | _signals(task, "SigBlk") for task in tasks)
+    return any(signals >> (number - 1) & 1 for signals in held)
+
+
+def _signals(task: str, which: str) -> int:
+    """Return a set of signals of /proc/PID/status, as a number; none where it cannot be read."""
+    status = dict(line.partition(":")[::2] for line in _read(f"{task}/status").splitlines())
+    return int(status.get(which, "0"), 16)
 
 
 def _thread(process: str, number: int) -> Thread:

@@ -5,15 +5,13 @@ output. Only who has the handler is asked: the signal ends a program that was ex
 """
 
 import asyncio
-import os
 import re
 import signal
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from harness.capture import Capture
+from harness.inspection.processes import holds_signal
 from harness.spawn import ROOT, Process
 from sandbox.abi import STACKS_SIGNAL
 
@@ -22,11 +20,13 @@ STACK_SECONDS: Final = 0.3
 LOOK_AGAIN_SECONDS: Final = 0.005
 LINES_MAX: Final = 100
 LINE_MAX: Final = 400
-STACK_LINE: Final = re.compile(
-    rb'  File "[^\n]*", line (\d+|\?\?\?) in [^\n]*'
-    rb"|(Current thread|Thread) 0x[0-9a-f]+ [^\n]*\(most recent call first\):"
-    rb"|  <no Python frame>|  <freed interpreter>|  \.\.\.|\.\.\."
+# A headline has a name of 16 bytes at most in it; in whatever comes before it nothing is looked for.
+HEAD_MAX: Final = 120
+FRAME: Final = re.compile(
+    rb'  File "[^\n]*", line (\d+|\?\?\?) in [^\n]*|  <no Python frame>|  <freed interpreter>|  \.\.\.|\.\.\.'
 )
+# It may stand behind what the worker was just writing.
+HEAD: Final = re.compile(rb"(Current thread|Thread) 0x[0-9a-f]+ [^\n]*\(most recent call first\):\n?$")
 # Where a worker's program begins; what is below is how it came to be started.
 BELOW: Final = f'  File "{ROOT}/sandbox/start.py"'.encode()
 
@@ -46,7 +46,7 @@ async def stack_of(process: Process, stderr: Capture) -> tuple[str, ...]:
         # Twice: between the signal's end as a pending one and its handler's beginning there is a moment.
         while quiet < 2 and time.monotonic() < end:  # noqa: PLR2004
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            quiet = 0 if _still_answering(process.pid) else quiet + 1
+            quiet = 0 if holds_signal(process.pid, STACKS_SIGNAL) else quiet + 1
     except OSError:
         pass
     finally:
@@ -55,29 +55,20 @@ async def stack_of(process: Process, stderr: Capture) -> tuple[str, ...]:
     return told
 
 
-def _still_answering(pid: int) -> bool:
-    """Say whether the signal is yet to be handled or being handled: pending, or blocked by its own handler."""
-    bit = 1 << (STACKS_SIGNAL - 1)
-    with suppress(OSError, ValueError):
-        for task in os.scandir(f"/proc/{pid}/task"):
-            status = Path(task.path, "status").read_text(encoding="ascii", errors="replace")
-            masks = dict(line.split(":\t", 1) for line in status.splitlines() if line.startswith(("S", "Shd")))
-            if any(int(masks[mask], 16) & bit for mask in ("SigPnd", "ShdPnd", "SigBlk")):
-                return True
-    return False
-
-
 def split(written: bytes) -> tuple[tuple[str, ...], bytes]:
     """Return the lines that faulthandler wrote, bounded and without what is below the program, and all other bytes."""
     told: list[str] = []
     own = bytearray()
     below = False
     for line in written.splitlines(keepends=True):
-        if not STACK_LINE.fullmatch(line.rstrip(b"\n")):
+        if head := HEAD.search(line, max(0, len(line) - HEAD_MAX)):
+            own += line[: head.start()]
+            below = False
+        elif FRAME.fullmatch(line.rstrip(b"\n")):
+            below = below or line.startswith(BELOW)
+        else:
             own += line
             continue
-        below = (below and line.startswith(b"  ")) or line.startswith(BELOW)
         if not below and len(told) < LINES_MAX:
-            told.append(line[:LINE_MAX].decode("utf-8", "backslashreplace").rstrip("\n"))
-    # Between threads there is an empty line.
+            told.append(line[head.start() if head else 0 :][:LINE_MAX].decode("utf-8", "backslashreplace").rstrip("\n"))
     return tuple(told), bytes(own)

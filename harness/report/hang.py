@@ -13,7 +13,7 @@ HOLDERS_MAX: Final = 8
 
 def explanation(hang: Hang) -> list[str]:
     """Return the lines that tell of a hang: the conclusions first, then each worker."""
-    return [*_conclusions(hang), "when the deadline passed:", *_workers(hang)]
+    return [printable(line) for line in (*_conclusions(hang), "when the deadline passed:", *_workers(hang))]
 
 
 def _conclusions(hang: Hang) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _state(hang: Hang, name: str) -> str:
     if state is None:
         return "is unknown"
     calls = ", ".join(sorted({thread.call for thread in state.threads if thread.call}))
-    return f"is {state.doing}" + (f" ({printable(calls)})" if calls and state.doing is not Doing.IDLE else "")
+    return f"is {state.doing}" + (f" ({calls})" if calls and state.doing is not Doing.IDLE else "")
 
 
 def _workers(hang: Hang) -> Iterator[str]:
@@ -81,9 +81,9 @@ def _workers(hang: Hang) -> Iterator[str]:
         step = f"at {worker.step}: " if worker.step else ""
         threads = [text for thread in worker.threads if (text := _thread(thread))]
         lines = threads if threads and worker.doing not in {Doing.STOPPED, Doing.IDLE} else [_doing(worker)]
-        yield f"  {worker.name:<{width}}  {step}{printable(lines[0])}"
+        yield f"  {worker.name:<{width}}  {step}{lines[0]}"
         details = [*lines[1:], *_details(worker)]
-        yield from (f"  {'':<{width}}    {printable(detail)}" for detail in details)
+        yield from (f"  {'':<{width}}    {detail}" for detail in details)
 
 
 def _doing(worker: WorkerState) -> str:

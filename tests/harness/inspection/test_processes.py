@@ -1,0 +1,116 @@
+"""What /proc tells of a process: of this one, of one that is gone, of one that wishes us ill."""
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.inspection.processes import children, family, identities_of, identity_at, look, table_of
+from sandbox.descriptors import SocketAddress
+from sandbox.imc import Imc
+from sandbox.transport import seqpacket_pair
+from tests.kernel import Background, OpenDescriptors, until
+
+HERE = "/proc/self"
+
+
+def fd_path(fd: int) -> str:
+    return f"{HERE}/fd/{fd}"
+
+
+@pytest.mark.parametrize("protocol", ["stream", "datagram", "socketpair"])
+def test_an_address_has_the_identity_that_it_has_for_its_holder(protocol: str) -> None:
+    bound, address = Imc(protocol).imc_makeboundsock()
+    with bound, address:
+        assert identity_at(fd_path(address.fileno())) == address.identity()
+        assert identity_at(fd_path(bound.fileno())) == bound.identity()
+        assert address.identity() in identities_of(HERE)
+
+
+def test_a_memfd_that_only_has_the_name_of_a_token_is_none(open_descriptors: OpenDescriptors) -> None:
+    fd = os.memfd_create("imc-token")
+    with SocketAddress(fd):
+        os.write(fd, b"x" * 28)
+        assert identity_at(fd_path(fd)) == "/memfd:imc-token (deleted)"
+    assert open_descriptors.only()
+
+
+def test_a_descriptor_that_is_gone_has_no_identity() -> None:
+    assert identity_at(fd_path(1 << 20)) == ""
+
+
+def test_a_table_tells_what_may_be_read_and_written_and_what_an_epoll_watches() -> None:
+    reader, writer = os.pipe()
+    epoll = select.epoll()
+    epoll.register(reader, select.EPOLLIN)
+    try:
+        table = {entry.number: entry for entry in table_of(HERE)}
+        assert table[reader].identity == table[writer].identity
+        assert (table[reader].reads, table[reader].writes) == (True, False)
+        assert (table[writer].reads, table[writer].writes) == (False, True)
+        assert table[epoll.fileno()].watched == (reader,)
+    finally:
+        epoll.close()
+        os.close(reader)
+        os.close(writer)
+
+
+def test_each_thread_is_told_with_the_descriptor_that_it_waits_on() -> None:
+    left, right = seqpacket_pair()
+    with SocketAddress(left), SocketAddress(right):
+        waiting = Background(lambda: os.read(left, 1))
+        waiting.until_it_waits("unix", "skb")
+        (process,) = look([os.getpid()])
+        (thread,) = [thread for thread in process.threads if thread.number == waiting.native_id()]
+        os.write(right, b"x")
+        waiting.result()
+    assert thread.wait is not None
+    assert (thread.seen, thread.state, thread.wait.call, thread.wait.reads) == (True, "S", "read", (left,))
+
+
+def test_what_a_poll_waits_for_is_read_from_its_memory() -> None:
+    left, right = seqpacket_pair()
+    with SocketAddress(left), SocketAddress(right):
+        poller = select.poll()
+        poller.register(left, select.POLLIN)
+        waiting = Background(poller.poll)
+        waiting.until_it_waits("poll")
+        (process,) = look([os.getpid()])
+        (thread,) = [thread for thread in process.threads if thread.number == waiting.native_id()]
+        os.write(right, b"x")
+        waiting.result()
+    assert thread.wait is not None
+    assert thread.wait.reads == (left,)
+
+
+def test_a_process_that_is_gone_is_none() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    assert look([gone.pid]) == ()
+
+
+def test_children_belong_to_the_family() -> None:
+    script = "import subprocess; subprocess.run(['sleep', '1000'])"
+    with subprocess.Popen([sys.executable, "-c", script]) as parent:
+        try:
+            until(lambda: len(family(parent.pid, children())) == 2, "it has a child")
+            commands = [process.command for process in look(family(parent.pid, children()))]
+            assert commands[1:] == ["sleep"]
+        finally:
+            for pid in reversed(family(parent.pid, children())):
+                os.kill(pid, 9)
+
+
+def test_a_name_that_looks_like_the_fields_behind_it_misleads_nobody(tmp_path: Path) -> None:
+    awkward = tmp_path / ") R 1 (x"
+    awkward.symlink_to("/bin/sleep")
+    with subprocess.Popen([str(awkward), "1000"]) as process:
+        try:
+            until(lambda: process.pid in children().get(os.getpid(), []), "it is our child")
+            until(lambda: bool(look([process.pid])[0].threads[0].wait), "it sleeps")
+            assert look([process.pid])[0].threads[0].state == "S"
+        finally:
+            process.kill()
