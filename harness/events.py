@@ -110,6 +110,14 @@ class WorkerKilled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSignalled(Event):
+    """The supervisor paused or resumed a worker: SIGSTOP, SIGCONT."""
+
+    worker: str
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offence(Event):
     """A worker broke the rules of its control channel."""
 

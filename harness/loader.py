@@ -225,5 +225,6 @@ def manifest(load: Load, command: Mapping[str, Any]) -> dict[str, Any]:
         "descriptors": [descriptors[number] for number in sorted(descriptors)],
         "exports": False,
         "env": load.environment,
+        "limits": {},
         **command,
     }

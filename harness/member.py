@@ -1,9 +1,12 @@
 """One worker of a run, as the supervisor holds it: its process, its control channel, its output, what it said."""
 
 import asyncio
+import math
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 from harness import events
@@ -26,6 +29,7 @@ from sandbox.transport import seqpacket_pair
 REAPED_SECONDS: Final = 10.0
 # Between the end of a worker's control channel and the news of its exit.
 EXIT_TOLD_SECONDS: Final = 0.5
+STOPPED_LOOK_SECONDS: Final = 0.001
 
 
 class Ended(Exception):
@@ -33,7 +37,10 @@ class Ended(Exception):
 
 
 class Member:
-    """A worker from its start to its end. `offence` is the rule that it broke; `overstayed`: it had to be killed."""
+    """A worker from its start to its end. `reports` is what it reported, `offence` the rule that it broke.
+
+    `overstayed`: it had to be killed at the end of the run; `overran`: at the end of its own time.
+    """
 
     def __init__(self, plan: WorkerPlan, journal: Journal, routing: Routing) -> None:
         self.plan = plan
@@ -41,16 +48,21 @@ class Member:
         self.offence: str | None = None
         self.stopping = False
         self.overstayed = False
+        self.overran = False
+        self.reports: dict[str, object] = {}
         self._journal = journal
         self._routing = routing
         self._exported: set[str] = set()
         self._owes_own_address = plan.service_port == EXPORTED
-        self._reports: dict[str, object] = {}
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[Mapping[str, Any]] | None = None
         self._unanswered = 0
         self._process: Process | None = None
+        self._is_paused = False
+        self._time: asyncio.TimerHandle | None = None
+        # Set at each news that somebody may have waited for: a report, the end.
+        self._news = asyncio.Event()
         self._channel: ControlChannel | None = None
         self._identity = ""
         self._stdout = Capture()
@@ -91,6 +103,16 @@ class Member:
         if self.plan.ready_by is Readiness.START:
             self._become_ready()
 
+    def began(self) -> None:
+        """Let its own time begin."""
+        if self.plan.limits.wall is not None:
+            self._time = asyncio.get_running_loop().call_later(self.plan.limits.wall, self._overrun)
+
+    def _overrun(self) -> None:
+        if self.exit_status is None:
+            self.overran = True
+            self.kill(f"it ran longer than its limit of {self.plan.limits.wall:g} s")
+
     def deliver(self, name: str, address: SocketAddress) -> None:
         """Grant it an address, which this takes over, by a message."""
         if self._channel is None or self.exit_status is not None or self.offence is not None:
@@ -113,6 +135,7 @@ class Member:
 
     def _give_up(self, reason: str) -> None:
         """Let whoever waits for this worker know that it waits in vain."""
+        self._news.set()
         fail(self._ready, Ended(reason))
         if self._answer is not None:
             fail(self._answer, Ended(reason))
@@ -131,6 +154,12 @@ class Member:
         """Wait until it was reaped and return its exit status. Raises ZygoteError."""
         assert self._process is not None  # noqa: S101 - it was started
         return await asyncio.shield(self._process.exited)
+
+    async def until_it_cannot_change(self, is_so: Callable[[], bool]) -> None:
+        """Wait until what depends on this worker's reports is so, or can be so no more, for it has ended."""
+        while not is_so() and self.exit_status is None and self.offence is None:
+            self._news.clear()
+            await self._news.wait()
 
     async def perform(self, step: Mapping[str, Any]) -> Mapping[str, Any]:
         """Have it perform a step, and return the result as it tells it. Raises Ended."""
@@ -151,9 +180,33 @@ class Member:
             self._journal.add(events.WorkerKilled, worker=self.plan.name, reason=reason)
             self._process.kill()
 
+    def pause(self) -> None:
+        """Send SIGSTOP, which nobody can ignore."""
+        self._signal(signal.SIGSTOP)
+        self._is_paused = True
+
+    async def paused(self) -> None:
+        """Wait until every thread of it has stopped, or it has ended."""
+        assert self._process is not None  # noqa: S101 - it was started
+        while self.exit_status is None and not has_stopped(self._process.pid):  # noqa: ASYNC110 - as below
+            # Nobody tells but its parent, which is the zygote.
+            await asyncio.sleep(STOPPED_LOOK_SECONDS)
+
+    def resume(self) -> None:
+        """Send SIGCONT."""
+        self._is_paused = False
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and not self._process.exited.done():
+            self._journal.add(events.WorkerSignalled, worker=self.plan.name, signal=number.name)
+            self._process.send_signal(number)
+
     async def stop(self) -> None:
         """End its control channel, and kill it where it does not stop in time. Raises ZygoteError."""
         self.stopping = True
+        if self._is_paused:
+            self.resume()
         if self._channel is not None:
             self._channel.end()
         try:
@@ -173,6 +226,8 @@ class Member:
 
     def close(self) -> None:
         """Close what is left of it, once its processes are gone."""
+        if self._time is not None:
+            self._time.cancel()
         if self._channel is not None:
             self._channel.close()
         self._stdout.finish()
@@ -181,7 +236,7 @@ class Member:
     def outcome(self) -> WorkerOutcome:
         """Return what became of it."""
         stdout, stderr = self._stdout.output(), self._stderr.output()
-        return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self._reports, self.offence)
+        return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self.reports, self.offence)
 
     # What it says (control_channel.Listener)
 
@@ -224,7 +279,8 @@ class Member:
 
     def reported(self, key: str, value: object) -> None:
         """Keep a fact; a later one of the same key replaces it."""
-        self._reports[key] = value
+        self.reports[key] = value
+        self._news.set()
         self._journal.add(events.Reported, worker=self.plan.name, key=key, value=value)
 
     def answered(self, result: Mapping[str, Any]) -> None:
@@ -263,6 +319,7 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
+        "limits": limits_of(plan),
     }
     if plan.command:
         return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
@@ -274,3 +331,25 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
         "late": [grant.name for grant in plan.late],
         "supervised": True,
     }
+
+
+def limits_of(plan: WorkerPlan) -> dict[str, int]:
+    """Return a worker's limits as setrlimit(2) has them. A crash leaves no file behind."""
+    limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": plan.limits.open_files}
+    if plan.limits.address_space is not None:
+        limits["RLIMIT_AS"] = plan.limits.address_space
+    if plan.limits.cpu is not None:
+        limits["RLIMIT_CPU"] = math.ceil(plan.limits.cpu)
+    return limits
+
+
+def has_stopped(pid: int) -> bool:
+    """Say whether every thread of this process has stopped, or it is gone."""
+    try:
+        states = [
+            (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+    except OSError:
+        return True
+    return all(state in "TtZX" for state in states)

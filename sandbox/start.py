@@ -9,6 +9,7 @@ The manifest says what to do; the supervisor wrote it, and only this process rea
     descriptors         [number, name, kind] of each, from 3 on
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
+    limits              name and value of each resource limit
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
     late, supervised             what it will be granted later, and whether there is a control channel
     command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
@@ -20,6 +21,7 @@ import fcntl
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -42,6 +44,7 @@ def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]]) -> NoR
     status = 1
     try:
         place_descriptors(placements)
+        limit(told["limits"])
         if told["exports"]:
             export(told["protocol"], told["layout"])
         status = execute(told) if "command" in told else run_program(told)
@@ -70,6 +73,14 @@ def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
     for fd, target in moved:
         os.dup2(fd, target, inheritable=True)
     os.closerange(above, 2**31 - 1)
+
+
+def limit(limits: Mapping[str, int]) -> None:
+    """Set the resource limits. What is open above one on open files stays open."""
+    for name, value in limits.items():
+        # At the soft limit of processor time comes SIGXCPU, which can be caught, and a second later SIGKILL.
+        hard = value + 1 if name == "RLIMIT_CPU" else value
+        resource.setrlimit(getattr(resource, name), (value, hard))
 
 
 def export(protocol: str, layout: str | None) -> None:

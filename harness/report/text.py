@@ -18,13 +18,14 @@ from harness.events import (
     StepEnded,
     StepUnfinished,
     WorkerKilled,
+    WorkerSignalled,
 )
 from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
 from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
 from harness.scenario import printable, told
 from harness.topology import as_text
 from harness.topology.load import scalar
-from harness.topology.model import Scalar
+from harness.topology.values import Scalar
 
 SHOWN_BYTES: Final = 60
 # Of what a worker reports, so much as a line can show; it may be of any depth.
@@ -84,6 +85,8 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
                 yield f"{event.worker:<{width}}  reported {printable(event.key)} = {SHORT.repr(event.value)}"
             case WorkerKilled():
                 yield f"{event.worker:<{width}}  was killed: {event.reason}"
+            case WorkerSignalled(signal=signal):
+                yield f"{event.worker:<{width}}  was {'paused' if signal == 'SIGSTOP' else 'resumed'}"
             case ConnectRefused():
                 yield f"{event.worker:<{width}} ✗ was refused a connection: {event.text}"
             case Offence():

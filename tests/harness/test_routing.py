@@ -59,7 +59,7 @@ ACCEPTS: Final = """
 def with_a_breaker(tmp_path: Path, protocol: str, facets: str) -> Outcome:
     """Run a server, somebody who shuts its address down, and somebody who connects afterwards."""
     topology = f"""
-        defaults: {{protocol: {protocol}, service_port: exported, facets: {facets}}}
+        defaults: {{protocol: {protocol}, service_port: exported{facets}}}
         workers:
           server: {{program: "accepts:main"}}
           breaker: {{program: "breaks:main"}}
@@ -74,7 +74,7 @@ def with_a_breaker(tmp_path: Path, protocol: str, facets: str) -> Outcome:
 
 @pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
 def test_with_facets_who_shuts_its_address_down_hurts_itself_alone(protocol: str, tmp_path: Path) -> None:
-    outcome = with_a_breaker(tmp_path, protocol, "true")
+    outcome = with_a_breaker(tmp_path, protocol, "")
     assert outcome.workers["breaker"].reports == {"shut down": True}
     assert outcome.workers["user"].reports == {"connected": True}
     assert outcome.workers["server"].reports == {"accepted": True}
@@ -82,13 +82,13 @@ def test_with_facets_who_shuts_its_address_down_hurts_itself_alone(protocol: str
 
 @pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
 def test_without_facets_it_hurts_everyone(protocol: str, tmp_path: Path) -> None:
-    outcome = with_a_breaker(tmp_path, protocol, "false")
+    outcome = with_a_breaker(tmp_path, protocol, ", facets: false")
     assert outcome.workers["breaker"].reports == {"shut down": True}
     assert outcome.workers["user"].reports == {"connected": 5}
     assert outcome.workers["server"].reports == {"accepted": 5}
 
 
-@pytest.mark.parametrize("facets", ["true", "false"])
+@pytest.mark.parametrize("facets", ["", ", facets: false"])
 @pytest.mark.parametrize("protocol", ["stream", "datagram"])
 def test_a_name_cannot_be_shut_down_by_who_holds_it(protocol: str, facets: str, tmp_path: Path) -> None:
     outcome = with_a_breaker(tmp_path, protocol, facets)
@@ -161,14 +161,12 @@ scenario:
 """
 
 
-@pytest.mark.parametrize("facets", ["true", "false"])
+@pytest.mark.parametrize("facets", ["", ", facets: false"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_address_that_is_exported_later_reaches_all_who_are_granted_it(
     protocol: str, facets: str, tmp_path: Path
 ) -> None:
-    routes = (
-        f"{{grant: bob.extra, to: alice, facets: {facets}}}, {{grant: bob.extra, to: carol, as: it, facets: {facets}}}"
-    )
+    routes = f"{{grant: bob.extra, to: alice{facets}}}, {{grant: bob.extra, to: carol, as: it{facets}}}"
     steps = f"""
   - {{at: alice, do: connect, address: bob.extra, as: c}}
 {LATE}
@@ -182,7 +180,7 @@ def test_an_address_that_is_exported_later_reaches_all_who_are_granted_it(
     assert outcome.reason == "all as expected"
     assert [event.name for event in outcome.events if isinstance(event, AddressExported) and event.name] == ["extra"]
     made = sum(isinstance(event, FacetMade) for event in outcome.events)
-    assert made == (2 if facets == "true" and protocol != "stream" else 0)
+    assert made == (2 if not facets and protocol != "stream" else 0)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -320,7 +318,7 @@ def test_each_replica_has_its_own_number_in_what_it_is_told(tmp_path: Path) -> N
 # Deaths
 
 
-@pytest.mark.parametrize("facets", ["true", "false"])
+@pytest.mark.parametrize("facets", ["", ", facets: false"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_after_a_kill_the_way_to_the_killed_is_closed(protocol: str, facets: str, tmp_path: Path) -> None:
     steps = """
@@ -331,7 +329,7 @@ def test_after_a_kill_the_way_to_the_killed_is_closed(protocol: str, facets: str
 """
     routes = "{grant: bob, to: alice}, {grant: bob, to: carol}"
     for _ in range(5):
-        outcome = run_topology(write(tmp_path, probes(protocol, routes, steps, f", facets: {facets}")))
+        outcome = run_topology(write(tmp_path, probes(protocol, routes, steps, facets)))
         assert outcome.reason == "all as expected"
 
 
