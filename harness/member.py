@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from harness.control_channel import ControlChannel, Offence
 from harness.facets import identity_of
 from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
-from harness.plan import EXPORTED, MAIN, Own, Readiness, WorkerPlan
+from harness.plan import EXPORTED, MAIN, OPEN_FILES, Limits, Own, Readiness, WorkerPlan
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.waiting import fail, settle
@@ -319,7 +320,7 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
-        "limits": limits_of(plan),
+        "limits": limits_of(plan.limits),
     }
     if plan.command:
         return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
@@ -333,14 +334,16 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
     }
 
 
-def limits_of(plan: WorkerPlan) -> dict[str, int]:
+def limits_of(limits: Limits) -> dict[str, int]:
     """Return a worker's limits as setrlimit(2) has them. A crash leaves no file behind."""
-    limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": plan.limits.open_files}
-    if plan.limits.address_space is not None:
-        limits["RLIMIT_AS"] = plan.limits.address_space
-    if plan.limits.cpu is not None:
-        limits["RLIMIT_CPU"] = math.ceil(plan.limits.cpu)
-    return limits
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": limits.open_files or (OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)),
+        "RLIMIT_AS": limits.address_space,
+        "RLIMIT_CPU": None if limits.cpu is None else math.ceil(limits.cpu),
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def has_stopped(pid: int) -> bool:

@@ -78,12 +78,19 @@ class Readiness(Enum):
     START = "its start"
 
 
+# High enough that nobody's sends fail: the kernel compares what a user has in flight with the sender's limit.
+OPEN_FILES: Final = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may use: bytes, a number of descriptors, seconds of the processor's time and of anybody's."""
+    """What a worker may use: bytes, a number of descriptors, seconds of the processor's time and of anybody's.
+
+    None is as much as the supervisor has itself, but of descriptors, where that is OPEN_FILES.
+    """
 
     address_space: int | None
-    open_files: int
+    open_files: int | None
     cpu: float | None
     wall: float | None
 

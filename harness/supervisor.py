@@ -8,6 +8,7 @@ worker that ends otherwise than expected ends the run at once.
 
 import asyncio
 import errno
+import os
 import resource
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Final
 from harness.director import Director
 from harness.events import RunStarted
 from harness.journal import Journal
-from harness.member import Ended, Member
+from harness.member import Ended, Member, limits_of
 from harness.outcome import Outcome, Status, describe_exit
 from harness.plan import Plan
 from harness.planner import only_plan_of
@@ -113,6 +114,7 @@ class Run:
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
         self._require_descriptors()
+        self._require_limits()
         self._zygote = await Zygote.start()
         self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
         await self._start(self._zygote)
@@ -135,6 +137,15 @@ class Run:
         if needed > limit:
             text = f"{count} workers need up to {needed} descriptors here, and the limit is {limit}: ulimit -n {needed}"
             raise Verdict(Status.UNSUPPORTED, text)
+
+    def _require_limits(self) -> None:
+        """Refuse to give a worker more than we may have ourselves, unless we are root. Raises Verdict."""
+        for name, worker in self.plan.workers.items():
+            for limit, value in limits_of(worker.limits).items():
+                _, hard = resource.getrlimit(getattr(resource, limit))
+                if os.geteuid() and hard != resource.RLIM_INFINITY and value > hard:
+                    text = f"{name} is to have a limit of {value} ({limit}), and ours cannot be more than {hard}"
+                    raise Verdict(Status.UNSUPPORTED, text)
 
     async def _start(self, zygote: Zygote) -> None:
         self.routing.prepare()

@@ -13,6 +13,7 @@ from harness.plan import (
     EXPORTED,
     MAIN,
     NONE,
+    OPEN_FILES,
     ChannelEnd,
     Grant,
     HostFilePlan,
@@ -40,8 +41,6 @@ from sandbox.abi import (
 
 READY_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
-# High enough that nobody's sends fail: the kernel compares what a user has in flight with the sender's limit.
-OPEN_FILES: Final = 1024
 # What a program opens for a moment: a module that it imports, a connection, the descriptors of one message.
 OPEN_FILES_BESIDES: Final = 16
 # There are no profiles yet: the tightest is none.
@@ -167,7 +166,7 @@ def _limits(layers: Layers) -> Limits:
         values = (getattr(layer.limits, key) for layer, _ in layers.layers)
         return next((value for value in values if value is not None), None)
 
-    return Limits(nearest("address_space"), nearest("open_files") or OPEN_FILES, nearest("cpu"), nearest("wall"))
+    return Limits(nearest("address_space"), nearest("open_files"), nearest("cpu"), nearest("wall"))
 
 
 def _layers(base: str, topology: Topology, findings: Findings) -> tuple[Layers, bool]:
@@ -254,7 +253,7 @@ def worker_plan(
         ready_by = Readiness.START
     slots = tuple(_slots(draft, grants, ends, findings))
     needed = slots[-1].number + 1 + OPEN_FILES_BESIDES
-    if needed > draft.limits.open_files:
+    if needed > (draft.limits.open_files or OPEN_FILES):
         text = f"{draft.name} starts with descriptors up to {slots[-1].number}; write limits: {{open_files: {needed}}}"
         findings.add_once(draft.path, text)
     return WorkerPlan(
