@@ -209,7 +209,7 @@ class Awaited(Model):
 class WaitFor(Conditional):
     """Wait until workers have ended, or have reported, whatever with and whatever."""
 
-    wait: Annotated[Awaited, described("What is waited for, or for how long.", {"exit": "reader"}, "200ms")]
+    wait: Annotated[Awaited, described("What is waited for.", {"exit": "reader"})]
     within: Annotated[Duration, described("How long that may take: 5s unless said.", "30s")] = STEP_SECONDS
 
 

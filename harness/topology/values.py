@@ -355,7 +355,13 @@ DATA_SCHEMA: Final = {
         {"type": "string"},
         {
             "type": "object",
-            "properties": {"size": {"type": "integer", "minimum": 0, "maximum": GENERATED_DATA_MAX}},
+            "properties": {
+                "size": {
+                    "description": "How many bytes to generate.",
+                    "examples": [65536],
+                    "anyOf": [{"type": "integer", "minimum": 0, "maximum": GENERATED_DATA_MAX}, REFERENCE_SCHEMA],
+                }
+            },
             "required": ["size"],
             "additionalProperties": False,
         },
