@@ -65,6 +65,15 @@ class AddressExported(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGranted(Event):
+    """A worker was granted an address by a message on its control channel."""
+
+    worker: str
+    name: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady(Event):
     """A worker announced that its program runs."""
 

@@ -99,7 +99,9 @@ class Member:
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
-            self._channel = ControlChannel(Imc(self.plan.protocol), ConnectedSocket(ours.take()), self)
+            self._channel = ControlChannel(
+                Imc(self.plan.protocol, self.plan.layout), ConnectedSocket(ours.take()), self
+            )
         self._process.exited.add_done_callback(self._ended)
         if self.plan.ready_by is Readiness.START:
             self._become_ready()
@@ -119,6 +121,7 @@ class Member:
         if self._channel is None or self.exit_status is not None or self.offence is not None:
             address.close()
         else:
+            self._journal.add(events.AddressGranted, worker=self.plan.name, name=name, identity=address.identity())
             self._channel.tell(name.encode(), address)
 
     def _ended(self, exited: asyncio.Future[int]) -> None:
@@ -316,7 +319,7 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": plan.name,
         "protocol": plan.protocol,
-        "layout": None,
+        "layout": plan.layout,
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,

@@ -99,16 +99,17 @@ class Limits:
 class WorkerPlan:
     """One worker, as it will be started: a Python `program`, or a native `command` (file, argv[0], …).
 
-    `profile` is what confines it: nothing, so far. `service_port` is none, exported (-X 5) or unexported (-X -1).
-    `slots` is its whole descriptor table, from 0 on without a hole. `grants` are all that it is granted, early or late.
-    `exports` are the names of the addresses that it may export by itself; MAIN is one that takes the place of a service
-    port of our making.
+    `layout` is that of its messages, `profile` what confines it: nothing, so far. `service_port` is none, exported
+    (-X 5) or unexported (-X -1). `slots` is its whole descriptor table, from 0 on without a hole. `grants` are all that
+    it is granted, early or late. `exports` are the names of the addresses that it may export by itself; MAIN is one
+    that takes the place of a service port of our making.
     """
 
     name: str
     program: str
     command: tuple[str, ...]
     protocol: str
+    layout: str
     profile: str
     service_port: str
     args: Mapping[str, Any]

@@ -66,10 +66,13 @@ class Routes:
         exporter, importer = self._drafts[address[0]], self._drafts[to]
         if address[1] == MAIN and exporter.whole and exporter.service_port != EXPORTED and not exporter.by_messages:
             text = f"{exporter.base} exports nothing: its service_port is {exporter.service_port}, not exported"
-            self._findings.add((*path, "grant"), text)
+            self._findings.add((*path, "grant"), f"{text}; or say grants: messages, if it makes its own")
         if exporter.protocol != importer.protocol and exporter.whole and importer.whole:
             text = f"{exporter.base} speaks {exporter.protocol} and {importer.base} {importer.protocol}"
             self._findings.add(path, f"{text}: an address is of use in its own protocol alone")
+        elif exporter.layout != importer.layout and exporter.whole and importer.whole:
+            text = f"{exporter.base} writes the layout {exporter.layout} and {importer.base} {importer.layout}"
+            self._findings.add(path, f"{text}: they could not read one another")
 
     def _pairs(self, route: Route, path: Location, exported: list[Address], importers: list[str]) -> bool:
         """Say whether the two sides can be paired off."""

@@ -38,6 +38,7 @@ from sandbox.abi import (
     SERVICE_PORT_ADDRESS,
     UNUSED_NAME,
 )
+from sandbox.protocols import PROTOCOLS
 
 READY_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
@@ -61,6 +62,7 @@ class Draft:
     program: str
     command: tuple[str, ...]
     protocol: str
+    layout: str
     service_port: str
     by_messages: bool
     facets: bool
@@ -129,6 +131,8 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
             findings.add_once((*running[:-1], "command"), text, at_key=True)
         if layers.value("protocol") is None:
             findings.add_once(path, f"{base} has no protocol: say it here, in its kind or under defaults")
+        else:
+            _check_layout(layers, findings)
     ready, stop = layers.value("ready"), layers.value("stop")
     args, env, words = layers.merged("args"), layers.merged("env"), command or ()
     numbers = replica_of(name)
@@ -146,6 +150,7 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
         program=program or "",
         command=_found(words, cell.folder, (*running[:-1], "command", 0), findings) if words else (),
         protocol=layers.value("protocol") or "",
+        layout=layers.value("layout") or _usual_layout(layers.value("protocol")),
         service_port=layers.value("service_port") or NONE,
         by_messages=layers.value("grants") == MESSAGES,
         facets=layers.value("facets") is not False,
@@ -157,6 +162,18 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
         ready_within=ready.within if ready else READY_SECONDS,
         stop_within=stop.within if stop else STOP_SECONDS,
     )
+
+
+def _usual_layout(protocol: str | None) -> str:
+    return PROTOCOLS[protocol].layouts[0] if protocol else ""
+
+
+def _check_layout(layers: Layers, findings: Findings) -> None:
+    layout, path = layers.first("layout")
+    protocol = layers.value("protocol")
+    layouts = PROTOCOLS[protocol].layouts
+    if layout is not None and layout not in layouts:
+        findings.add_once(path, f"{protocol} goes with the layout {' or '.join(layouts)}, not with {layout}")
 
 
 def _limits(layers: Layers) -> Limits:
@@ -261,6 +278,7 @@ def worker_plan(
         program=draft.program,
         command=draft.command,
         protocol=draft.protocol,
+        layout=draft.layout,
         profile=PROFILE,
         service_port=draft.service_port,
         args=draft.args,

@@ -15,6 +15,7 @@ from harness.topology.values import (
     Environment,
     FileMode,
     Grants,
+    Layout,
     Model,
     Name,
     Number,
@@ -76,6 +77,9 @@ class WorkerSettings(Model):
         None
     )
     protocol: Annotated[ProtocolName | None, described("How connections come about.", "socketpair")] = None
+    layout: Annotated[
+        Layout | None, described("The wire layout: the protocol's usual one unless said.", "2013", "recent")
+    ] = None
     confinement: Annotated[
         Confinement | None,
         described("The profile that holds the worker; tightest: the tightest there is for its protocol.", "tightest"),

@@ -37,7 +37,7 @@ class TopologySchema(GenerateJsonSchema):
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         """Return a map's schema, which says what its keys may be."""
-        made = {"type": "object", "additionalProperties": self.generate_inner(schema["values_schema"])}
+        made: JsonSchemaValue = {"type": "object", "additionalProperties": self.generate_inner(schema["values_schema"])}
         names = self.generate_inner(schema["keys_schema"])
         if names != {"type": "string"}:
             made["propertyNames"] = names
@@ -45,7 +45,7 @@ class TopologySchema(GenerateJsonSchema):
             made["minProperties"] = schema["min_length"]
         return made
 
-    def field_title_should_be_set(self, schema: object) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - its name is pydantic's
         """Say that no key has a title: it would be the key once more."""
         return False
 

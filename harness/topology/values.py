@@ -17,6 +17,7 @@ from harness.comparison import Comparison, mistake_in
 from harness.topology.load import INTEGER_BITS_MAX, Location, spoken
 from sandbox.abi import FIRST_IMPORT
 from sandbox.protocols import PROTOCOLS
+from sandbox.wire import LAYOUTS
 
 # A step's bytes travel to the worker in one message of the control channel, as base64 within JSON.
 INLINE_DATA_MAX: Final = 64 * 1024
@@ -120,6 +121,11 @@ def parse_program(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(PROGRAM_PATTERN, value):
         raise Mistake(f"{spoken(value)} is no program; write package.module:function")
     return value
+
+
+def parse_layout(value: Any) -> Any:
+    """Return the name of a wire layout, two of which look like numbers."""
+    return str(value) if type(value) is int else value
 
 
 def parse_command(value: Any) -> tuple[str, ...]:
@@ -328,7 +334,7 @@ def text_schema(pattern: str, *others: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{pattern}$"}, *others, REFERENCE_SCHEMA]})
 
 
-def choice_schema(options: Iterable[str]) -> WithJsonSchema:
+def choice_schema(options: Iterable[str | int]) -> WithJsonSchema:
     """Return the JSON schema of one of `options`."""
     return WithJsonSchema({"anyOf": [{"enum": list(options)}, REFERENCE_SCHEMA]})
 
@@ -389,6 +395,9 @@ DescriptorKind = Annotated[str, *one_of("kind of descriptor", *DESCRIPTOR_KINDS)
 ProtocolName = Annotated[str, *one_of("protocol", *PROTOCOLS)]
 ServicePort = Annotated[str, *one_of("service_port", "none", "exported", "unexported")]
 Grants = Annotated[str, *one_of("way to be granted addresses", "descriptors", "messages")]
+Layout = Annotated[
+    str, chosen_from(tuple(LAYOUTS), "wire layout"), choice_schema([*LAYOUTS, 2010, 2013]), parsed_by(parse_layout)
+]
 Confinement = Annotated[str, *one_of("profile", "none", "tightest")]
 FileMode = Annotated[str, *one_of("mode", "r", "w", "rw")]
 ChannelKind = Annotated[str, *one_of("kind of channel", "connected", "data_only")]

@@ -14,7 +14,8 @@ Write = Callable[..., Path]
 NO_NAME: Final = "is no name; names are at most 64 letters, digits, _ and -, and begin with a letter"
 SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, channels, refused, scenario, within"
 SETTINGS: Final = (
-    "program, command, protocol, confinement, service_port, grants, facets, inherit, args, env, limits, ready, stop"
+    "program, command, protocol, layout, confinement, service_port, grants, facets, inherit, args, env, limits, ready, "
+    "stop"
 )
 STEPS: Final = "makeboundsock, accept, connect, sendmsg, recvmsg, socketpair, mem_obj_create, export, close"
 A_MAP: Final = "1:1: expected a map with the keys schema, name and workers"
@@ -148,6 +149,21 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "an unknown setting": (
         worker('programm: "m:f", protocol: stream'),
         ["4:7: unknown key 'programm'; did you mean 'program'?"],
+    ),
+    "a layout of another protocol": (
+        settings("layout: 2013"),
+        ["4:49: stream goes with the layout 2010, not with 2013"],
+    ),
+    "an unknown layout": (
+        settings("layout: 2011"),
+        ["4:49: unknown wire layout '2011'; did you mean '2013'?"],
+    ),
+    "a grant between layouts": (
+        (
+            f'{HEAD}defaults: {{program: "m:f", protocol: socketpair}}\nworkers:\n  a: {{service_port: exported}}\n'
+            "  b: {layout: recent}\nroutes: [{grant: a, to: b}]\n"
+        ),
+        ["7:10: a writes the layout 2013 and b recent: they could not read one another"],
     ),
     "confinement": (
         f"{PAIR}defaults: {{confinement: loose}}\n",
@@ -458,7 +474,12 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "a grant of a number": (f"{PAIR}routes: [{{grant: 1, to: b}}]\n", ["6:18: expected text, not 1"]),
     "a grant of what is not exported": (
         f"{PAIR}routes: [{{grant: b, to: a}}]\n",
-        ["6:18: b exports nothing: its service_port is none, not exported"],
+        [
+            (
+                "6:18: b exports nothing: its service_port is none, not exported; "
+                "or say grants: messages, if it makes its own"
+            )
+        ],
     ),
     "a grant between protocols": (
         f'{PAIR}  c: {{program: "m:f", protocol: datagram}}\nroutes: [{{grant: a, to: c}}]\n',
