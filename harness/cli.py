@@ -23,6 +23,7 @@ from harness.report.text import account, failure, summary
 from harness.supervisor import supervise
 from harness.topology import SUFFIX
 from harness.topology.load import LONE_SURROGATE, scalar
+from harness.topology.schema import schema_text
 
 # typer's own word for a command line that it does not understand. Some versions bring their own click along and raise
 # its exceptions, so the installed click's would be the wrong ones; what typer exports is derived from the right one.
@@ -67,6 +68,12 @@ def check(files: Files, protocol: Protocol = None, set_: Set = None) -> None:
     """Say what is wrong with the files, and start nothing."""
     for plan in planned(files, chosen(protocol, set_)):
         typer.echo(f"{plan.cell}: ok")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of topology files, for editors."""
+    typer.echo(schema_text(), nl=False)
 
 
 @app.command("sel-ldr", add_help_option=False, context_settings={"ignore_unknown_options": True})

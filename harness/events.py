@@ -65,6 +65,15 @@ class AddressExported(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressGranted(Event):
+    """A worker was granted an address by a message on its control channel."""
+
+    worker: str
+    name: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady(Event):
     """A worker announced that its program runs."""
 
@@ -107,6 +116,14 @@ class WorkerKilled(Event):
 
     worker: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSignalled(Event):
+    """The supervisor paused or resumed a worker: SIGSTOP, SIGCONT."""
+
+    worker: str
+    signal: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,15 @@ import errno
 import fcntl
 import os
 import re
+import resource
 import signal
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from harness.sel_ldr import ARGV0, NO_MODULE, Handed, Load, Refusal, parse
 from harness.spawn import Process, Zygote, ZygoteError
@@ -25,11 +27,13 @@ from sandbox.errors import ImcError
 from sandbox.imc import Imc
 
 PYTHON_PROGRAM: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-STANDARD: Final = (0, 1, 2)
+STDERR: Final = 2
+STANDARD: Final = (0, 1, STDERR)
 # A signal that ends us ends the module, and is told as the module's own.
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KINDS: Final[Mapping[str, str]] = {"i": "ConnectedSocket", "h": "HostFile", "r": "HostFile", "w": "HostFile"}
 WANTED: Final[Mapping[str, int]] = {"h": os.O_RDWR, "r": os.O_RDONLY, "w": os.O_WRONLY}
+ELF_HEADER_BYTES: Final = 52
 ACCESS: Final = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 
@@ -56,19 +60,20 @@ class Log:
 
     def __init__(self, load: Load, stack: ExitStack) -> None:
         self._verbosity = load.verbosity
-        self._file: IO[str] | None = None
+        self._fds = [STDERR]
         if load.log is not None:
             try:
-                self._file = stack.enter_context(Path(load.log).open("a", encoding="utf-8"))  # noqa: SIM115 - it is one
+                opened = stack.enter_context(Path(load.log).open("ab", buffering=0))  # noqa: SIM115 - it is one
             except OSError as error:
                 raise Refusal(f"-l {load.log}: {error.strerror}", NO_MODULE) from None
+            self._fds.append(opened.fileno())
 
     def tell(self, level: int, text: str) -> None:
         """Write a line, where that much is to be told."""
-        for stream in filter(None, (sys.stderr, self._file)):
-            if level <= self._verbosity:
-                stream.write(f"{text}\n")
-                stream.flush()
+        for fd in self._fds if level <= self._verbosity else ():
+            # Whoever listened is gone, or the disk is full: the module's status is still to be told.
+            with suppress(OSError):
+                os.write(fd, os.fsencode(f"{text}\n"))
 
 
 def command_of(load: Load) -> dict[str, Any]:
@@ -77,6 +82,11 @@ def command_of(load: Load) -> dict[str, Any]:
     argv = [ARGV0, *load.arguments]
     file = Path(load.module).absolute()
     if not file.exists() and PYTHON_PROGRAM.fullmatch(load.module):
+        if (
+            load.quits
+            and PathFinder.find_spec(load.module.partition(":")[0].partition(".")[0], [folder, *sys.path]) is None
+        ):
+            raise Refusal(f"no module {load.module!r}", NO_MODULE)
         return {
             "program": load.module,
             "path": [folder],
@@ -87,9 +97,16 @@ def command_of(load: Load) -> dict[str, Any]:
         }
     if not file.exists():
         raise Refusal(f"no module {load.module!r}", NO_MODULE)
-    if not file.is_file() or not os.access(file, os.X_OK):
+    if not file.is_file() or not os.access(file, os.X_OK) or (load.quits and not looks_loadable(file)):
         raise Refusal(f"{load.module!r} is no executable", NO_MODULE)
     return {"command": [str(file), *argv], "folder": folder, "listens": False, "invalid": NO_MODULE}
+
+
+def looks_loadable(file: Path) -> bool:
+    """Say whether a file begins as what the kernel executes does, for it is not to be executed."""
+    with file.open("rb") as opened:
+        head = opened.read(ELF_HEADER_BYTES)
+    return head.startswith(b"#!") or (head.startswith(b"\x7fELF") and len(head) == ELF_HEADER_BYTES)
 
 
 @contextmanager
@@ -127,17 +144,26 @@ def descriptor_of(handed: Handed) -> Descriptor:
     what = f"-{handed.option} {handed.theirs}:{handed.ours}"
     if not is_open(handed.ours):
         raise Refusal(f"{what}: we have no descriptor {handed.ours}", NO_MODULE)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if handed.theirs >= limit:
+        raise Refusal(
+            f"{what}: there can be no descriptor {handed.theirs}, the limit is {limit} (ulimit -n)", NO_MODULE
+        )
     if handed.option != "i":
-        has = fcntl.fcntl(handed.ours, fcntl.F_GETFL) & ACCESS
-        if has == os.O_RDWR and WANTED[handed.option] != has:
-            return narrowed(handed.ours, WANTED[handed.option], what)
+        has, wanted = fcntl.fcntl(handed.ours, fcntl.F_GETFL), WANTED[handed.option]
+        if has & ACCESS == os.O_RDWR and wanted != os.O_RDWR:
+            return narrowed(handed.ours, wanted | has & os.O_APPEND, what)
+        if wanted not in (os.O_RDWR, has & ACCESS):
+            raise Refusal(
+                f"{what}: ours is not open for {'reading' if wanted == os.O_RDONLY else 'writing'}", NO_MODULE
+            )
     return Descriptor(fcntl.fcntl(handed.ours, fcntl.F_DUPFD_CLOEXEC, 0))
 
 
-def narrowed(fd: int, access: int, what: str) -> Descriptor:
-    """Return the file of `fd` opened for less than `fd` is, at the same place. Raises Refusal."""
+def narrowed(fd: int, flags: int, what: str) -> Descriptor:
+    """Return the file of `fd`, at the same place, opened with flags that allow less than `fd` does. Raises Refusal."""
     try:
-        descriptor = Descriptor(os.open(f"/proc/self/fd/{fd}", access | os.O_CLOEXEC | os.O_NOCTTY))
+        descriptor = Descriptor(os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC | os.O_NOCTTY))
     except OSError as error:
         raise Refusal(f"{what}: it cannot be opened for less than it is: {error.strerror}", NO_MODULE) from None
     if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -225,5 +251,6 @@ def manifest(load: Load, command: Mapping[str, Any]) -> dict[str, Any]:
         "descriptors": [descriptors[number] for number in sorted(descriptors)],
         "exports": False,
         "env": load.environment,
+        "limits": {},
         **command,
     }

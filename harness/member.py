@@ -1,9 +1,13 @@
 """One worker of a run, as the supervisor holds it: its process, its control channel, its output, what it said."""
 
 import asyncio
+import math
 import os
+import resource
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 from harness import events
@@ -15,7 +19,7 @@ from harness.inspection.processes import identity_at
 from harness.inspection.wiring import Named
 from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
-from harness.plan import EXPORTED, MAIN, Own, Readiness, WorkerPlan
+from harness.plan import EXPORTED, MAIN, OPEN_FILES, Limits, Own, Readiness, WorkerPlan
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.waiting import fail, settle
@@ -29,6 +33,7 @@ from sandbox.transport import seqpacket_pair
 REAPED_SECONDS: Final = 10.0
 # Between the end of a worker's control channel and the news of its exit.
 EXIT_TOLD_SECONDS: Final = 0.5
+STOPPED_LOOK_SECONDS: Final = 0.001
 
 
 class Ended(Exception):
@@ -36,7 +41,10 @@ class Ended(Exception):
 
 
 class Member:
-    """A worker from its start to its end. `offence` is the rule that it broke; `overstayed`: it had to be killed."""
+    """A worker from its start to its end. `reports` is what it reported, `offence` the rule that it broke.
+
+    `overstayed`: it had to be killed at the end of the run; `overran`: at the end of its own time.
+    """
 
     def __init__(self, plan: WorkerPlan, journal: Journal, routing: Routing) -> None:
         self.plan = plan
@@ -44,21 +52,25 @@ class Member:
         self.offence: str | None = None
         self.stopping = False
         self.overstayed = False
+        self.overran = False
+        self.reports: dict[str, object] = {}
         self._journal = journal
         self._routing = routing
         self._exported: set[str] = set()
         self._owes_own_address = plan.service_port == EXPORTED
-        self._reports: dict[str, object] = {}
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[Mapping[str, Any]] | None = None
         self._unanswered = 0
         self._process: Process | None = None
+        self._is_paused = False
+        self._time: asyncio.TimerHandle | None = None
+        # Set at each news that somebody may have waited for: a report, the end.
+        self._news = asyncio.Event()
         self._channel: ControlChannel | None = None
         self._identity = ""
-        # What it was given, by identity; and which grants have reached it by messages.
+        # What it started with, by identity.
         self._named: dict[str, Named] = {}
-        self._delivered: set[str] = set()
         self._stdout = Capture()
         self._stderr = Capture()
 
@@ -97,32 +109,40 @@ class Member:
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
-            self._channel = ControlChannel(Imc(self.plan.protocol), ConnectedSocket(ours.take()), self)
+            self._channel = ControlChannel(
+                Imc(self.plan.protocol, self.plan.layout), ConnectedSocket(ours.take()), self
+            )
         self._process.exited.add_done_callback(self._ended)
         if self.plan.ready_by is Readiness.START:
             self._become_ready()
+
+    def began(self) -> None:
+        """Let its own time begin."""
+        if self.plan.limits.wall is not None:
+            self._time = asyncio.get_running_loop().call_later(self.plan.limits.wall, self._overrun)
+
+    def _overrun(self) -> None:
+        if self.exit_status is None:
+            self.overran = True
+            self.kill(f"it ran longer than its limit of {self.plan.limits.wall:g} s")
 
     def deliver(self, name: str, address: SocketAddress) -> None:
         """Grant it an address, which this takes over, by a message."""
         if self._channel is None or self.exit_status is not None or self.offence is not None:
             address.close()
         else:
-            self._delivered.add(name)
+            self._journal.add(events.AddressGranted, worker=self.plan.name, name=name, identity=address.identity())
             self._channel.tell(name.encode(), address)
 
-    def subject(self, step: str, looks_for: Callable[[str], bool], named: Mapping[str, Named]) -> Subject:
-        """Return what is to be known for whoever looks at it: its step, which imports it needs, what it named since."""
+    def subject(self, step: str, named: Mapping[str, Named], owed: tuple[tuple[str, str], ...]) -> Subject:
+        """Return what is to be known for whoever looks at it: its step, what it has named since, what it waits for."""
         return Subject(
             name=self.plan.name,
             process=self._process,
             python=not self.plan.command,
             step=step,
             named={**self._named, **named},
-            owed=tuple(
-                (grant.exporter, grant.export)
-                for grant in self.plan.late
-                if grant.name not in self._delivered and looks_for(grant.name)
-            ),
+            owed=owed,
             stdout=self._stdout,
             stderr=self._stderr,
         )
@@ -142,6 +162,7 @@ class Member:
 
     def _give_up(self, reason: str) -> None:
         """Let whoever waits for this worker know that it waits in vain."""
+        self._news.set()
         fail(self._ready, Ended(reason))
         if self._answer is not None:
             fail(self._answer, Ended(reason))
@@ -160,6 +181,12 @@ class Member:
         """Wait until it was reaped and return its exit status. Raises ZygoteError."""
         assert self._process is not None  # noqa: S101 - it was started
         return await asyncio.shield(self._process.exited)
+
+    async def until_it_cannot_change(self, is_so: Callable[[], bool]) -> None:
+        """Wait until what depends on this worker's reports is so, or can be so no more, for it has ended."""
+        while not is_so() and self.exit_status is None and self.offence is None:
+            self._news.clear()
+            await self._news.wait()
 
     async def perform(self, step: Mapping[str, Any]) -> Mapping[str, Any]:
         """Have it perform a step, and return the result as it tells it. Raises Ended."""
@@ -180,9 +207,33 @@ class Member:
             self._journal.add(events.WorkerKilled, worker=self.plan.name, reason=reason)
             self._process.kill()
 
+    def pause(self) -> None:
+        """Send SIGSTOP, which nobody can ignore."""
+        self._signal(signal.SIGSTOP)
+        self._is_paused = True
+
+    async def paused(self) -> None:
+        """Wait until every thread of it has stopped, or it has ended."""
+        assert self._process is not None  # noqa: S101 - it was started
+        while self.exit_status is None and not has_stopped(self._process.pid):  # noqa: ASYNC110 - as below
+            # Nobody tells but its parent, which is the zygote.
+            await asyncio.sleep(STOPPED_LOOK_SECONDS)
+
+    def resume(self) -> None:
+        """Send SIGCONT."""
+        self._is_paused = False
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and not self._process.exited.done():
+            self._journal.add(events.WorkerSignalled, worker=self.plan.name, signal=number.name)
+            self._process.send_signal(number)
+
     async def stop(self, look: Callable[[], Awaitable[None]]) -> None:
         """End its control channel, and kill it where it does not stop in time, after a `look`. Raises ZygoteError."""
         self.stopping = True
+        if self._is_paused:
+            self.resume()
         if self._channel is not None:
             self._channel.end()
         try:
@@ -203,6 +254,8 @@ class Member:
 
     def close(self) -> None:
         """Close what is left of it, once its processes are gone."""
+        if self._time is not None:
+            self._time.cancel()
         if self._channel is not None:
             self._channel.close()
         self._stdout.finish()
@@ -211,7 +264,7 @@ class Member:
     def outcome(self) -> WorkerOutcome:
         """Return what became of it."""
         stdout, stderr = self._stdout.output(), self._stderr.output()
-        return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self._reports, self.offence)
+        return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self.reports, self.offence)
 
     # What it says (control_channel.Listener)
 
@@ -254,7 +307,8 @@ class Member:
 
     def reported(self, key: str, value: object) -> None:
         """Keep a fact; a later one of the same key replaces it."""
-        self._reports[key] = value
+        self.reports[key] = value
+        self._news.set()
         self._journal.add(events.Reported, worker=self.plan.name, key=key, value=value)
 
     def answered(self, result: Mapping[str, Any]) -> None:
@@ -289,10 +343,11 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": plan.name,
         "protocol": plan.protocol,
-        "layout": None,
+        "layout": plan.layout,
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
+        "limits": limits_of(plan.limits),
     }
     if plan.command:
         return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
@@ -304,3 +359,27 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
         "late": [grant.name for grant in plan.late],
         "supervised": True,
     }
+
+
+def limits_of(limits: Limits) -> dict[str, int]:
+    """Return a worker's limits as setrlimit(2) has them. A crash leaves no file behind."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": limits.open_files or (OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)),
+        "RLIMIT_AS": limits.address_space,
+        "RLIMIT_CPU": None if limits.cpu is None else math.ceil(limits.cpu),
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def has_stopped(pid: int) -> bool:
+    """Say whether every thread of this process has stopped, or it is gone."""
+    try:
+        states = [
+            (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+    except OSError:
+        return True
+    return all(state in "TtZX" for state in states)

@@ -1,12 +1,12 @@
 """What will be done in a run: what each worker gets, the stages of the scenario. Frozen, and made by `planner`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from harness.topology.model import ExpectResult
+from harness.topology.steps import ExpectResult
 
 NONE: Final = "none"
 EXPORTED: Final = "exported"
@@ -78,25 +78,46 @@ class Readiness(Enum):
     START = "its start"
 
 
+# High enough that nobody's sends fail: the kernel compares what a user has in flight with the sender's limit.
+OPEN_FILES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use: bytes, a number of descriptors, seconds of the processor's time and of anybody's.
+
+    None is as much as the supervisor has itself, but of descriptors, where that is OPEN_FILES.
+    """
+
+    address_space: int | None
+    open_files: int | None
+    cpu: float | None
+    wall: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
     """One worker, as it will be started: a Python `program`, or a native `command` (file, argv[0], …).
 
-    `service_port` is none, exported (-X 5) or unexported (-X -1). `slots` is its whole descriptor table, from 0 on
-    without a hole. `grants` are all that it is granted, early or late. `exports` are the names of the addresses that it
-    may export by itself; MAIN is one that takes the place of a service port of our making.
+    `layout` is that of its messages, `profile` what confines it: nothing, so far. `service_port` is none, exported
+    (-X 5) or unexported (-X -1). `slots` is its whole descriptor table, from 0 on without a hole. `grants` are all that
+    it is granted, early or late. `exports` are the names of the addresses that it may export by itself; MAIN is one
+    that takes the place of a service port of our making.
     """
 
     name: str
     program: str
     command: tuple[str, ...]
     protocol: str
+    layout: str
+    profile: str
     service_port: str
     args: Mapping[str, Any]
     env: Mapping[str, str]
     slots: tuple[Slot, ...]
     grants: tuple[Grant, ...]
     exports: frozenset[str]
+    limits: Limits
     ready_by: Readiness
     ready_within: float
     stop_within: float
@@ -127,16 +148,79 @@ class Together:
     steps: Mapping[str, tuple[StepPlan, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class KillPlan:
-    """SIGKILL for one worker, once everything above has ended."""
+class Act(Enum):
+    """What is done to a worker by a signal."""
 
+    KILL = "kill"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class ActPlan:
+    """A signal for one worker, once everything above has ended; ends when it has had its effect."""
+
+    act: Act
     worker: str
     place: str
     within: float
 
 
-Stage = Together | KillPlan
+@dataclass(frozen=True, slots=True)
+class WaitPlan:
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+# Stands for whatever a worker may report.
+ANYTHING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitPlan:
+    """Wait until these workers have ended and those have reported: by worker and key, the value or ANYTHING."""
+
+    place: str
+    exits: tuple[str, ...]
+    reports: Mapping[str, Mapping[str, Any]]
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelPlan:
+    """Stages that follow one another in each branch, while the branches go on at the same time."""
+
+    branches: tuple[tuple["Stage", ...], ...]
+
+
+Stage = Together | ActPlan | WaitPlan | AwaitPlan | ParallelPlan
+
+
+def steps_in(stages: Iterable[Stage]) -> Iterator[StepPlan]:
+    """Yield all steps at workers."""
+    for stage in stages:
+        match stage:
+            case Together(steps):
+                for in_order in steps.values():
+                    yield from in_order
+            case ParallelPlan(branches):
+                for branch in branches:
+                    yield from steps_in(branch)
+
+
+def workers_in(stages: Iterable[Stage]) -> set[str]:
+    """Return the workers that do something or to which something is done."""
+    workers = set[str]()
+    for stage in stages:
+        match stage:
+            case Together(steps):
+                workers |= steps.keys()
+            case ActPlan(worker=worker):
+                workers.add(worker)
+            case ParallelPlan(branches):
+                workers |= set[str]().union(*map(workers_in, branches))
+    return workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +228,8 @@ class Plan:
     """One run: a cell at one point of its matrix (`axes`). Programs are looked up in `folder` first.
 
     `replaced` are the variables that whoever asked for the plan gave other values than the file. `channels` is how many
-    there are. `stages` is None without a scenario; `exits` are the workers that are not to exit with 0.
+    there are. `stages` is None without a scenario; `exits` are the workers that are not to exit with 0. `refusals` are
+    the reasons why it cannot be run at all, and `is_refused` says that the file expects some.
     """
 
     cell: str
@@ -156,13 +241,13 @@ class Plan:
     channels: int
     stages: tuple[Stage, ...] | None
     exits: Mapping[str, int]
+    refusals: tuple[str, ...]
+    is_refused: bool
     within: float
 
     def steps(self) -> list[StepPlan]:
         """Return all steps at workers, by number."""
-        together = (stage for stage in self.stages or () if isinstance(stage, Together))
-        steps = [step for stage in together for steps in stage.steps.values() for step in steps]
-        return sorted(steps, key=lambda step: step.number)
+        return sorted(steps_in(self.stages or ()), key=lambda step: step.number)
 
     def edges(self) -> Iterator[tuple[str, Grant]]:
         """Yield every grant of the run with the name of who is granted it."""

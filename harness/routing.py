@@ -38,6 +38,7 @@ class Routing:
         self._channels: list[tuple[Descriptor, Descriptor]] = []
         self._forwarders: dict[Address, Forwarder] = {}
         self._hangups: Hangups | None = None
+        self._exported: set[Address] = set()
         self._minted: set[tuple[str, Grant]] = set()
         self._refusals: dict[str, int] = {}
         # The identities of the supervisor's own sockets, and of their other ends.
@@ -98,6 +99,7 @@ class Routing:
         for worker in self._plan.workers.values():
             for grant in worker.late:
                 if (grant.exporter, grant.export) in self._addresses:
+                    self._exported.add((grant.exporter, grant.export))
                     self._deliver(worker.name, grant.name, self._granted(worker.name, grant))
         for address in self._addresses.values():
             address.close()
@@ -116,6 +118,7 @@ class Routing:
     def exported(self, worker: str, export: str, address: SocketAddress) -> None:
         """Grant an address (borrowed) that a worker exports now to all that a route grants it to."""
         source = worker, export
+        self._exported.add(source)
         with duplicate(address) as copy:
             self._open_way(source, copy)
             self._addresses[source] = copy
@@ -126,10 +129,20 @@ class Routing:
             del self._addresses[source]
 
     def exited(self, worker: str) -> None:
-        """Close the ways to a worker that was reaped, for a name does not tell that nobody is there any more."""
+        """Close the ways to a worker that was reaped, for a name does not tell that nobody is there any more.
+
+        Who still waits for an address of its gets one at which nobody is, as if it had come before the end.
+        """
         for (exporter, _), forwarder in self._forwarders.items():
             if exporter == worker:
                 forwarder.close()
+        for source, edges in self._edges.items():
+            late = [(importer, grant) for importer, grant in edges if not grant.at_start]
+            if source[0] == worker and late and source not in self._exported:
+                self._exported.add(source)
+                with dead_address(self._plan.workers[worker].protocol) as dead:
+                    for importer, grant in late:
+                        self._deliver(importer, grant.name, duplicate(dead))
 
     def ways(self) -> Iterator[Way]:
         """Yield every facet as it is now."""
@@ -172,6 +185,13 @@ class Routing:
         count = self._refusals[importer] = self._refusals.get(importer, 0) + 1
         if count <= REFUSALS_TOLD:
             self._journal.add(events.ConnectRefused, worker=importer, text=text)
+
+
+def dead_address(protocol: str) -> SocketAddress:
+    """Return an address whose BoundSocket is gone, owned by the caller. Raises OSError."""
+    bound, address = Imc(protocol).imc_makeboundsock()
+    bound.close()
+    return address
 
 
 def duplicate(address: SocketAddress) -> SocketAddress:

@@ -5,7 +5,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.topology.model import ERRNO_NAMES, ExpectMessage, ExpectResult, ExpectSent
+from harness.comparison import difference_of
+from harness.topology.steps import ExpectMessage, ExpectResult, ExpectSent
+from harness.topology.values import ERRNO_NAMES
 from sandbox.control import generated
 
 SHOWN_BYTES: Final = 60
@@ -69,9 +71,11 @@ def _require_digest(data: object) -> None:
 
 
 def _sent(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:
-    if isinstance(expected, ExpectSent) and expected.sent is not None and expected.sent != result.get("sent"):
-        return f"expected sent {expected.sent}, got {result.get('sent', 'none')}"
-    return None
+    if not isinstance(expected, ExpectSent) or expected.sent is None:
+        return None
+    if difference_of(expected.sent, result.get("sent")) is None:
+        return None
+    return f"expected sent {expected.sent}, got {result.get('sent', 'none')}"
 
 
 def _message(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:

@@ -20,7 +20,8 @@ ARGV0: Final = "NaClMain"
 HANDING: Final = frozenset({"-i", "-h", "-r", "-w"})
 PREFIX: Final = "NACLENV_"
 # What strtol() with base 0 reads.
-NUMBER: Final = r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
+# All the digits there are: none of them is taken for what parts two numbers.
+NUMBER: Final = r"[+-]?(?:0[xX][0-9a-fA-F]++|0[0-7]*+|[1-9][0-9]*+)"
 
 USAGE: Final = """\
 usage: imclab sel-ldr [option…] [--] module [argument…]
@@ -30,7 +31,8 @@ usage: imclab sel-ldr [option…] [--] module [argument…]
                 as one IMC message without data; -X -1 makes the port and sends nothing
   -i d:D        our descriptor D, an IMC socket, appears as the module's descriptor d
   -h d:D  -r d:D  -w d:D   our descriptor D appears as d, for reading and writing, for reading, for writing
-                (any one character may part d and D)
+                (any one character may part d and D; what is narrowed to less than ours is, has a place in its file of
+                its own)
   -E name=value the module's environment, after each NACLENV_name=value of ours; there is nothing else in it
   -f file       the module, so that all arguments are its own
   -l file       append what is told to this file, too (or NACLLOG)
@@ -124,7 +126,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Load:
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix(PREFIX): value for name, value in environment.items() if name.startswith(PREFIX)}
+    return {
+        name.removeprefix(PREFIX): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name != PREFIX
+    }
 
 
 def _variable(value: str) -> tuple[str, str]:

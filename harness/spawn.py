@@ -50,8 +50,12 @@ class Process:
 
     def kill(self) -> None:
         """Send SIGKILL; to one that has ended already, nothing."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal; to one that has ended already, nothing."""
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self.pidfd, number)
 
 
 class Zygote:

@@ -8,25 +8,23 @@ worker that ends otherwise than expected ends the run at once.
 
 import asyncio
 import errno
+import os
 import resource
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from harness.events import RunStarted, StepEnded, StepUnfinished
-from harness.inspection import Inspection, Subject
-from harness.inspection.wiring import Named
+from harness.director import Director
+from harness.events import RunStarted
 from harness.journal import Journal
-from harness.member import EXIT_TOLD_SECONDS, Ended, Member
+from harness.lookout import Lookout
+from harness.member import Ended, Member, limits_of
 from harness.outcome import Outcome, Status, describe_exit
-from harness.plan import KillPlan, Plan, StepPlan, Together
+from harness.plan import Plan
 from harness.planner import only_plan_of
 from harness.routing import Routing
-from harness.scenario import difference
 from harness.spawn import Zygote, ZygoteError
+from harness.verdict import Verdict, tasks, together
 from sandbox.abi import FIRST_IMPORT
 
 # How many workers are being started at a time: each takes a handful of descriptors until the zygote has them.
@@ -36,21 +34,9 @@ STARTS_AT_ONCE: Final = 16
 DESCRIPTORS_A_WORKER: Final = 6
 DESCRIPTORS_A_GRANT: Final = 2
 DESCRIPTORS_BESIDES: Final = 8 * STARTS_AT_ONCE
-# Of the kind that a worker says that a descriptor has, so much is shown.
-KIND_MAX: Final = 40
 OUT_OF_RESOURCES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.ETOOMANYREFS}
 )
-
-
-class Verdict(Exception):
-    """The run is decided. Raised as soon as it is; `place` is that of the step that decided."""
-
-    def __init__(self, status: Status, reason: str, place: str | None = None) -> None:
-        super().__init__(status, reason, place)
-        self.status = status
-        self.reason = reason
-        self.place = place
 
 
 def run_topology(path: str | Path, **variables: Any) -> Outcome:
@@ -69,6 +55,8 @@ def run_plan(plan: Plan) -> Outcome:
 
 async def supervise(plan: Plan) -> Outcome:
     """Run `plan` and return its outcome. Nothing of the run is left when this returns, raises or is cancelled."""
+    if plan.refusals or plan.is_refused:
+        return refusal(plan)
     began = time.monotonic()
     run = Run(plan)
     try:
@@ -76,20 +64,22 @@ async def supervise(plan: Plan) -> Outcome:
             await run.live()
         verdict = run.verdict()
     except TimeoutError:
-        await run.look()
-        verdict = run.blamed(Verdict(Status.TIMED_OUT, f"the run took longer than {plan.within:g} s{run.waiting()}"))
+        await run.lookout.look()
+        verdict = run.blamed(
+            Verdict(Status.TIMED_OUT, f"the run took longer than {plan.within:g} s{run.director.waiting()}")
+        )
     except ZygoteError as error:
         verdict = Verdict(Status.FAILED, f"every worker was lost: {error}")
     except Verdict as decided:
         if decided.status is Status.TIMED_OUT:
-            await run.look()
+            await run.lookout.look()
         verdict = run.blamed(decided)
     except OSError as error:
         if error.errno not in OUT_OF_RESOURCES:
             raise
         verdict = Verdict(Status.UNSUPPORTED, f"the machine is out of what the run needs: {error}")
     finally:
-        run.note_unfinished()
+        run.director.note_unfinished()
         await run.tear_down()
     return Outcome(
         cell=plan.cell,
@@ -99,8 +89,20 @@ async def supervise(plan: Plan) -> Outcome:
         workers={name: member.outcome() for name, member in run.members.items()},
         events=tuple(run.journal.events),
         seconds=time.monotonic() - began,
-        hang=run.inspection.hang,
+        hang=run.lookout.hang,
     )
+
+
+def refusal(plan: Plan) -> Outcome:
+    """Return the outcome of a cell that cannot be run, or is expected to be such a one. Nothing is started."""
+    why = "; ".join(plan.refusals)
+    if not plan.refusals:
+        status, reason = Status.FAILED, "the topology expects that this is refused, and nothing speaks against it"
+    elif plan.is_refused:
+        status, reason = Status.PASSED, f"refused, as expected: {why}"
+    else:
+        status, reason = Status.REFUSED, why
+    return Outcome(plan.cell, status, reason, workers={}, events=())
 
 
 class Run:
@@ -111,14 +113,14 @@ class Run:
         self.journal = Journal()
         self.routing = Routing(plan, self.journal, lambda name, *granted: self.members[name].deliver(*granted))
         self.members = {name: Member(worker, self.journal, self.routing) for name, worker in plan.workers.items()}
+        self.director = Director(self.members, self.journal)
+        self.lookout = Lookout(plan, self.members, self.routing, self.journal, self.director.pending)
         self._zygote: Zygote | None = None
-        # What each worker is doing; a step that passed its deadline stays, for whoever asks what was waited for.
-        self._pending: dict[str, StepPlan] = {}
-        self.inspection = Inspection()
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
         self._require_descriptors()
+        self._require_limits()
         self._zygote = await Zygote.start()
         self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
         await self._start(self._zygote)
@@ -126,9 +128,8 @@ class Run:
             watchers = [group.create_task(self._watch(member)) for member in self.members.values()]
             await together(self._wait_until_ready(member) for member in self.members.values())
             if self.plan.stages is not None:
-                for stage in self.plan.stages:
-                    await self._play(stage)
-                await together(member.stop(self.look) for member in self.members.values())
+                await self.director.play(self.plan.stages)
+                await together(member.stop(self.lookout.look) for member in self.members.values())
             await asyncio.wait(watchers)
 
     def _require_descriptors(self) -> None:
@@ -143,6 +144,15 @@ class Run:
             text = f"{count} workers need up to {needed} descriptors here, and the limit is {limit}: ulimit -n {needed}"
             raise Verdict(Status.UNSUPPORTED, text)
 
+    def _require_limits(self) -> None:
+        """Refuse to give a worker more than we may have ourselves, unless we are root. Raises Verdict."""
+        for name, worker in self.plan.workers.items():
+            for limit, value in limits_of(worker.limits).items():
+                _, hard = resource.getrlimit(getattr(resource, limit))
+                if os.geteuid() and hard != resource.RLIM_INFINITY and value > hard:
+                    text = f"{name} is to have a limit of {value} ({limit}), and ours cannot be more than {hard}"
+                    raise Verdict(Status.UNSUPPORTED, text)
+
     async def _start(self, zygote: Zygote) -> None:
         self.routing.prepare()
         window = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -154,6 +164,8 @@ class Run:
         await together(start(member) for member in self.members.values())
         self.routing.all_started()
         await zygote.go()
+        for member in self.members.values():
+            member.began()
 
     async def _wait_until_ready(self, member: Member) -> None:
         name = member.plan.name
@@ -175,89 +187,6 @@ class Run:
 
     def _expected_exit(self, member: Member) -> int:
         return self.plan.exits.get(member.plan.name, 0)
-
-    # The scenario
-
-    async def _play(self, stage: Together | KillPlan) -> None:
-        match stage:
-            case Together(steps):
-                await together(self._perform_all(in_order) for in_order in steps.values())
-            case KillPlan():
-                await self._kill(stage)
-
-    async def _perform_all(self, steps: Iterable[StepPlan]) -> None:
-        for step in steps:
-            if self.members[step.worker].offence is None:
-                await self._perform(step)
-
-    async def _perform(self, step: StepPlan) -> None:
-        self._pending[step.worker] = step
-        try:
-            # Not wait_for, which loses a cancellation that comes together with the result (before Python 3.12).
-            async with asyncio.timeout(step.within):
-                result = await self.members[step.worker].perform(step.body)
-            differs = difference(step.expected, result)
-        except TimeoutError:
-            text = f"{step.worker}: {step.text} took longer than {step.within:g} s{self.waiting(step)}"
-            raise Verdict(Status.TIMED_OUT, text, step.place) from None
-        except Ended as ended:
-            if self.members[step.worker].offence is not None:
-                return
-            raise Verdict(Status.FAILED, f"{step.worker} {ended} during {step.text}", step.place) from None
-        except ValueError as error:
-            text = f"{step.worker} answered {step.text} with {error}"
-            raise Verdict(Status.FAILED, text, step.place) from None
-        del self._pending[step.worker]
-        self.journal.add(StepEnded, worker=step.worker, step=step.number, result=result, difference=differs)
-        if differs:
-            # Often the consequence of a death, whose news is on its way and says more: then `_watch` decides.
-            await asyncio.sleep(EXIT_TOLD_SECONDS)
-            raise Verdict(Status.FAILED, f"{step.worker}: {step.text}: {differs}", step.place)
-
-    async def _kill(self, stage: KillPlan) -> None:
-        member = self.members[stage.worker]
-        if member.offence is not None:
-            return
-        if member.exit_status is not None:
-            text = f"{stage.worker} {describe_exit(member.exit_status)} before it was to be killed"
-            raise Verdict(Status.FAILED, text, stage.place)
-        member.kill("the scenario says so")
-        try:
-            async with asyncio.timeout(stage.within):
-                await member.exited()
-        except TimeoutError:
-            text = f"{stage.worker} was killed but not gone within {stage.within:g} s"
-            raise Verdict(Status.TIMED_OUT, text, stage.place) from None
-
-    def waiting(self, but: StepPlan | None = None) -> str:
-        """Return which other steps were still going on, to append to a reason."""
-        others = [f"{step.worker}: {step.text}" for step in self._pending.values() if step is not but]
-        return f"; meanwhile {', '.join(others)}" if others else ""
-
-    def note_unfinished(self) -> None:
-        """Write down which steps will not end any more."""
-        for step in self._pending.values():
-            self.journal.add(StepUnfinished, worker=step.worker, step=step.number)
-
-    # A deadline passed
-
-    async def look(self) -> None:
-        """Find out where the workers are, while they are still there."""
-        await self.inspection.look([self._subject(name) for name in self.members], tuple(self.routing.ways()))
-
-    def _subject(self, name: str) -> Subject:
-        """Return a worker as its steps have left it."""
-        steps = {step.number: step for step in self.plan.steps() if step.worker == name}
-        ended = (event for event in self.journal.events if isinstance(event, StepEnded) and event.worker == name)
-        named = [named_by(steps[event.step].body, event.result) for event in ended]
-        pending = self._pending.get(name)
-        # Between its steps a worker looks for the next one; one that has none may look for anything.
-        needed = names_in(pending.body) if pending else None if not steps else ()
-        return self.members[name].subject(
-            pending.text if pending else "",
-            lambda grant: needed is None or grant in needed,
-            dict(chain.from_iterable(named)),
-        )
 
     # The end
 
@@ -281,6 +210,8 @@ class Run:
         name = member.plan.name
         if member.offence:
             return f"{name} broke the rules of its control channel: {member.offence}"
+        if member.overran:
+            return f"{name} was killed: it ran longer than its limit of {member.plan.limits.wall:g} s"
         if member.overstayed:
             return f"{name} did not stop within {member.plan.stop_within:g} s and was killed"
         expected = describe_exit(self._expected_exit(member))
@@ -298,39 +229,3 @@ class Run:
             self.routing.close()
             for member in self.members.values():
                 member.close()
-
-
-def names_in(body: Mapping[str, Any]) -> set[str]:
-    """Return all that a step may mean by the name that it has for a descriptor."""
-    return {value for value in body.values() if isinstance(value, str)} | set(body.get("descriptors", ()))
-
-
-def named_by(body: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, Named]]:
-    """Yield what a step's descriptors are called, by identity, as far as the worker told."""
-    for name, described in zip(body.get("as", ()), result.get("descriptors", ()), strict=False):
-        match described:
-            case {"kind": str(kind), "identity": str(identity)}:
-                yield identity, Named(name, kind[:KIND_MAX])
-
-
-@asynccontextmanager
-async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
-    """Enter a TaskGroup that raises what decided it: a bug before a Verdict, one with a place before one without."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as failures:
-        raise min(failures.exceptions, key=_rank) from None
-
-
-def _rank(failure: BaseException) -> int:
-    if isinstance(failure, Verdict):
-        return 1 if failure.place else 2
-    return 0
-
-
-async def together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run these at the same time; the first failure ends the others and is raised."""
-    async with tasks() as group:
-        for coroutine in coroutines:
-            group.create_task(coroutine)

@@ -5,10 +5,11 @@ LISTEN_FDS of them from 3 on, LISTEN_PID its own process id, LISTEN_FDNAMES thei
 
 The manifest says what to do; the supervisor wrote it, and only this process reads it:
 
-    name, protocol, layout      the worker's; None is the protocol's usual layout
+    name, protocol, layout      the worker's; a layout of None is the protocol's usual one
     descriptors         [number, name, kind] of each, from 3 on
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
+    limits              name and value of each resource limit
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
     late, supervised             what it will be granted later, and whether there is a control channel
     command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
@@ -21,11 +22,13 @@ import fcntl
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS, STACKS_SIGNAL
@@ -43,6 +46,7 @@ def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]]) -> NoR
     status = 1
     try:
         place_descriptors(placements)
+        limit(told["limits"])
         if told["exports"]:
             export(told["protocol"], told["layout"])
         status = execute(told) if "command" in told else run_program(told)
@@ -62,15 +66,30 @@ def read_manifest(fd: int) -> dict[str, Any]:
 def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
     """Have each fd at its target number, and nothing else open.
 
-    Sources and targets may overlap, so all of them move above the targets first; that also spares us dup2(n, n),
-    which would keep close-on-exec.
+    Sources and targets may overlap, so all of them move out of the targets' way first; that also spares us dup2(n, n),
+    which would keep close-on-exec. The lowest numbers will do, so that one close to the limit can be a target.
     """
-    above = max(target for _, target in placements) + 1
-    moved = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above), target) for fd, target in placements]
-    os.closerange(0, above)
+    targets = {target for _, target in placements}
+    moved, lowest = list[tuple[int, int]](), 0
+    for fd, target in placements:
+        while (copy := fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)) in targets:
+            os.close(copy)
+            lowest = copy + 1
+        lowest = copy + 1
+        moved.append((copy, target))
     for fd, target in moved:
         os.dup2(fd, target, inheritable=True)
-    os.closerange(above, 2**31 - 1)
+    for below, above in pairwise((-1, *sorted(targets), 2**31 - 1)):
+        if above - below > 1:
+            os.closerange(below + 1, above)
+
+
+def limit(limits: Mapping[str, int]) -> None:
+    """Set the resource limits. What is open above one on open files stays open."""
+    for name, value in limits.items():
+        # At the soft limit of processor time comes SIGXCPU, which can be caught, and a second later SIGKILL.
+        hard = value + 1 if name == "RLIMIT_CPU" else value
+        resource.setrlimit(getattr(resource, name), (value, hard))
 
 
 def export(protocol: str, layout: str | None) -> None:

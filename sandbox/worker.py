@@ -113,6 +113,33 @@ class Imports(Mapping[str, SocketAddress]):
         return len(self._names)
 
 
+class Inherited(Mapping[str, Descriptor]):
+    """What a worker was started with beside its port and its addresses, by name; each is adopted when asked for.
+
+    So a descriptor that is not what it was said to be (sel_ldr does not look) is a failure of its use alone.
+    """
+
+    def __init__(self, entries: Iterable[tuple[int, str, str]]) -> None:
+        self._entries = {name: (number, kind) for number, name, kind in entries}
+        self._adopted: dict[str, Descriptor] = {}
+
+    def __getitem__(self, name: str) -> Descriptor:
+        """Return the descriptor. Raises KeyError for what there is none of, ImcError(EIO) for what is another kind."""
+        if name not in self._adopted:
+            number, kind = self._entries[name]
+            try:
+                self._adopted[name] = INHERITED[kind](number)
+            except OSError as error:
+                raise ImcError(errno.EIO, f"descriptor {number} is no {kind}: {error.strerror}") from error
+        return self._adopted[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """One worker's own view of the world. `control_channel` is None where there is no supervisor (imclab sel-ldr)."""
@@ -148,7 +175,7 @@ class Worker:
             bound_socket=bound_socket,
             address=SocketAddress(SERVICE_PORT_ADDRESS) if has_port else None,
             imports=Imports([*inbox.addresses, *manifest["late"]], inbox),
-            inherited={name: INHERITED[kind](number) for number, name, kind in others if kind in INHERITED},
+            inherited=Inherited((number, name, kind) for number, name, kind in others if kind in INHERITED),
             args=manifest["args"],
             control_channel=channel,
             _inbox=inbox,

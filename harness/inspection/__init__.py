@@ -26,6 +26,8 @@ from harness.inspection.wiring import Named, Seen, Wiring
 from harness.spawn import Process as Running
 from harness.waiting import settle
 
+__all__ = ["Hang", "Subject", "inspect"]
+
 # All of it, and the part that /proc may take.
 INSPECTION_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.5
@@ -53,20 +55,6 @@ class Subject:
     owed: tuple[tuple[str, str], ...]
     stdout: Capture
     stderr: Capture
-
-
-class Inspection:
-    """One look at the workers of a run, when the first deadline passes; `hang` is what it told, None without one."""
-
-    def __init__(self) -> None:
-        self.hang: Hang | None = None
-        self._looking = asyncio.Lock()
-
-    async def look(self, subjects: Sequence[Subject], ways: Collection[Way]) -> None:
-        """Look, unless somebody has looked already; whoever comes meanwhile waits for that."""
-        async with self._looking:
-            if self.hang is None:
-                self.hang = await inspect(subjects, ways)
 
 
 async def inspect(subjects: Sequence[Subject], ways: Collection[Way]) -> Hang:

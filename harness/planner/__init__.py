@@ -2,6 +2,7 @@
 
 Whatever can be known to be wrong before anything starts is found here, all of it at once.
 
+    conditions.py   which cells a part is about
     selectors.py    what a name such as fe.* means
     workers.py      programs, settings, descriptor tables
     routes.py       grants and channels
@@ -15,6 +16,7 @@ from typing import Any
 
 from harness.errors import Problem, TopologyError
 from harness.plan import Plan
+from harness.planner.conditions import holds
 from harness.planner.findings import Findings
 from harness.planner.routes import Routes, channel_ends
 from harness.planner.selectors import Selectors
@@ -78,5 +80,15 @@ def _plan(cell: Cell, chosen: Mapping[str, Any], findings: Findings) -> Plan:
         channels=channels,
         stages=None if topology.scenario is None else tuple(scenario.stages),
         exits=scenario.exits,
+        refusals=tuple(routes.refusals),
+        is_refused=_is_refused(cell, findings),
         within=topology.within,
     )
+
+
+def _is_refused(cell: Cell, findings: Findings) -> bool:
+    """Say whether the file expects that this cell is refused."""
+    sound = [(("refused", index), wanted) for index, wanted in enumerate(cell.topology.refused)]
+    # All of them are looked at, for mistakes.
+    expected = [holds(wanted, path, cell, findings) for path, wanted in sound if not findings.is_damaged(path)]
+    return any(expected)

@@ -8,7 +8,8 @@ from harness.planner.findings import Findings
 from harness.planner.selectors import Selectors, index_of
 from harness.planner.workers import RESERVED, Draft, channel_end
 from harness.topology.load import Location
-from harness.topology.model import CHANNEL_ENDS, NUMBER_MAX, Channel, Route, Topology
+from harness.topology.model import Channel, Route, Topology
+from harness.topology.values import CHANNEL_ENDS, NUMBER_MAX
 from sandbox.abi import FIRST_IMPORT
 from sandbox.protocols import PROTOCOLS
 
@@ -29,6 +30,8 @@ class Routes:
         self._drafts = drafts
         self._selectors = selectors
         self._findings = findings
+        # Why routes of this cell cannot be as the file asks for.
+        self.refusals: dict[str, None] = {}
         self._count = 0
         for index, route in enumerate(topology.routes):
             path = ("routes", index)
@@ -63,10 +66,13 @@ class Routes:
         exporter, importer = self._drafts[address[0]], self._drafts[to]
         if address[1] == MAIN and exporter.whole and exporter.service_port != EXPORTED and not exporter.by_messages:
             text = f"{exporter.base} exports nothing: its service_port is {exporter.service_port}, not exported"
-            self._findings.add((*path, "grant"), text)
+            self._findings.add((*path, "grant"), f"{text}; or say grants: messages, if it makes its own")
         if exporter.protocol != importer.protocol and exporter.whole and importer.whole:
             text = f"{exporter.base} speaks {exporter.protocol} and {importer.base} {importer.protocol}"
             self._findings.add(path, f"{text}: an address is of use in its own protocol alone")
+        elif exporter.layout != importer.layout and exporter.whole and importer.whole:
+            text = f"{exporter.base} writes the layout {exporter.layout} and {importer.base} {importer.layout}"
+            self._findings.add(path, f"{text}: they could not read one another")
 
     def _pairs(self, route: Route, path: Location, exported: list[Address], importers: list[str]) -> bool:
         """Say whether the two sides can be paired off."""
@@ -91,6 +97,9 @@ class Routes:
         # Where the kernel itself connects, there is no connect message to forward.
         can = exporter.protocol in PROTOCOLS and PROTOCOLS[exporter.protocol].connect_message is not None
         wanted = exporter.facets if route.facets is None else route.facets
+        if not can and (exporter.requires_facets if route.facets is None else route.facets):
+            text = f"{exporter.base} speaks {exporter.protocol}, where the kernel itself connects: there are no facets"
+            self.refusals[text] = None
         held.append(
             Grant(
                 name=name,

@@ -1,17 +1,18 @@
-"""What a topology means by `fe`, `fe.0`, `fe.*`, `bob.extra` and {{replica}}.
+"""What a topology means by `fe`, `fe.0`, `fe.*`, `bob.extra`, {{replica}} and {{round}}.
 
 A worker with `replicas: 3` is three workers, fe.0 to fe.2; its bare name means none of them, and is a mistake.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.plan import MAIN
 from harness.planner.findings import Findings
-from harness.topology.expand import REPLICA, VARIABLE
+from harness.topology.expand import NUMBERED, REPLICA, VARIABLE
 from harness.topology.load import Location
-from harness.topology.model import Topology, is_name
+from harness.topology.model import Topology
+from harness.topology.values import is_name
 
 
 def names_of(base: str, replicas: int | None) -> list[str]:
@@ -73,39 +74,53 @@ class Selectors:
         return [], []
 
 
+def replica_of(worker: str) -> "Numbers":
+    """Return what {{replica}} stands for at this worker."""
+    return {REPLICA: index_of(worker)}
+
+
 def index_of(worker: str) -> int | None:
     """Return a replica's own number, None for a worker that is none."""
     _, dot, index = worker.partition(".")
     return int(index) if dot else None
 
 
-def for_replica(value: Any, index: int | None) -> Any:
-    """Return `value` with the replica's number for {{replica}}; a value that is nothing else becomes the number.
+Numbers = Mapping[str, int | None]
 
-    Raises ValueError where it is no replica's.
+
+def numbered(value: Any, numbers: Numbers) -> Any:
+    """Return `value` with the numbers for {{replica}} and {{round}}; a value that is nothing else becomes the number.
+
+    Raises ValueError, whose text is the name, where `numbers` has none for it; of others it says nothing.
     """
     match value:
         case dict():
-            return {key: for_replica(item, index) for key, item in value.items()}
+            return {key: numbered(item, numbers) for key, item in value.items()}
         case tuple() | list():
-            return type(value)(for_replica(item, index) for item in value)
+            return type(value)(numbered(item, numbers) for item in value)
         case bytes():
-            return for_replica(f"{value.decode('latin-1')} ", index)[:-1].encode("latin-1")
-        case str() if _mentioned(value):
-            if index is None:
-                raise ValueError(value)
-            whole = VARIABLE.fullmatch(value)
-            return (
-                index if whole else VARIABLE.sub(lambda match: str(index) if match[1] == REPLICA else match[0], value)
-            )
+            return numbered(f"{value.decode('latin-1')} ", numbers)[:-1].encode("latin-1")
+        case str():
+            return _numbered_text(value, numbers)
         case _:
             return value
 
 
-def texts_for_replica(words: Iterable[str], index: int | None) -> tuple[str, ...]:
-    """Return the words with the replica's number for {{replica}}. Raises ValueError where it is no replica's."""
-    return tuple(str(for_replica(word, index)) for word in words)
+def _numbered_text(text: str, numbers: Numbers) -> Any:
+    def number(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in NUMBERED:
+            return match[0]
+        found = numbers.get(name)
+        if found is None:
+            raise ValueError(name)
+        return str(found)
+
+    whole = VARIABLE.fullmatch(text)
+    inserted = VARIABLE.sub(number, text)
+    return int(inserted) if whole and whole[1] in NUMBERED else inserted
 
 
-def _mentioned(text: str) -> bool:
-    return any(match[1] == REPLICA for match in re.finditer(VARIABLE, text))
+def texts_numbered(words: Iterable[str], numbers: Numbers) -> tuple[str, ...]:
+    """Return the words with the numbers that they ask for. Raises ValueError as `numbered` does."""
+    return tuple(str(numbered(word, numbers)) for word in words)

@@ -1,18 +1,35 @@
 """From the steps of a scenario to its stages, following what each worker holds by then."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
 
-from harness.plan import NONE, ChannelEnd, HostFilePlan, KillPlan, Stage, StepPlan, Together, WorkerPlan
+from harness.plan import (
+    ANYTHING,
+    NONE,
+    Act,
+    ActPlan,
+    AwaitPlan,
+    ChannelEnd,
+    HostFilePlan,
+    ParallelPlan,
+    Stage,
+    StepPlan,
+    Together,
+    WaitPlan,
+    WorkerPlan,
+    workers_in,
+)
+from harness.planner.conditions import holds
 from harness.planner.findings import Findings
-from harness.planner.selectors import Selectors, for_replica, index_of
+from harness.planner.selectors import Numbers, Selectors, numbered, replica_of
 from harness.planner.workers import RESERVED
-from harness.topology import Cell, as_text
+from harness.topology import Cell
+from harness.topology.expand import REPLICA, ROUND
 from harness.topology.load import Location
 from harness.topology.mistakes import nearest
-from harness.topology.model import (
+from harness.topology.steps import (
     Barrier,
     Close,
     Connect,
@@ -20,9 +37,15 @@ from harness.topology.model import (
     ExpectMessage,
     Export,
     Kill,
+    Parallel,
+    Pause,
     RecvMsg,
+    Repeat,
+    Resume,
     SendMsg,
     Step,
+    WaitFor,
+    WaitTime,
     WorkerStep,
 )
 from sandbox.abi import ADDRESS_NAME, BOUND_SOCKET_NAME
@@ -30,6 +53,8 @@ from sandbox.control import pack_data
 
 # What a step may name without any step having given the name.
 PORT_NAMES: Final = (BOUND_SOCKET_NAME, ADDRESS_NAME)
+# More steps than these are a slip of the pen: repeated steps that repeat others.
+STEPS_MAX: Final = 100_000
 
 
 class Scenario:
@@ -46,50 +71,90 @@ class Scenario:
         self._together: list[StepPlan] = []
         self._names = {name: _names_at_start(worker) for name, worker in workers.items()}
         self._killed: dict[str, int] = {}
+        self._paused: dict[str, int] = {}
 
     def plan(self, steps: Iterable[Step]) -> None:
         """Take in the steps that exist in this cell."""
         for index, step in enumerate(steps):
-            path, count = ("scenario", index), self._count
+            path = ("scenario", index)
             if self._findings.is_damaged(path):
-                for key in ("at", "kill"):
+                for key in ("at", "kill", "pause", "resume"):
                     if (text := self._findings.raw(path, key)) is not None:
                         self._selectors.workers(text, (*path, key))
-            elif self._exists(step.when, path):
-                self._take(step, path)
-            # A step at several replicas counts for each of them, any other one once.
-            self._count = max(self._count, count + 1)
+            else:
+                self._take(step, path, {})
         self._end_stage()
 
-    def _take(self, step: Step, path: Location) -> None:
+    def _take(self, step: Step, path: Location, numbers: Numbers) -> None:
+        count = self._count
+        if holds(step.when, (*path, "when"), self._cell, self._findings):
+            match step:
+                case WorkerStep():
+                    self._at_worker(step, path, numbers)
+                case Repeat():
+                    self._repeat(step, path, numbers)
+                case _:
+                    self._end_stage()
+                    self._unattached(step, path, numbers)
+        # A step at several replicas counts for each of them, any other one once.
+        self._count = max(self._count, count + 1)
+
+    def _unattached(self, step: Step, path: Location, numbers: Numbers) -> None:
+        """Plan a step that begins when all above have ended."""
         match step:
             case Kill():
-                self._end_stage()
-                self._kill(step, path)
+                self._act(Act.KILL, step.kill, path, step.within)
+            case Pause():
+                self._act(Act.PAUSE, step.pause, path, step.within)
+            case Resume():
+                self._act(Act.RESUME, step.resume, path, 0)
             case Barrier():
-                self._end_stage()
+                "The end of the stage above is all of it."
+            case WaitTime():
+                self.stages.append(WaitPlan(step.wait))
+            case WaitFor():
+                self._wait(step, path)
             case Expect():
-                self._end_stage()
-                self._expect(step, path)
-            case _:
-                self._at_worker(step, path)
+                self._expect(step, path, numbers)
+            case Parallel():
+                self._parallel(step, path, numbers)
 
-    def _exists(self, when: Mapping[str, Any], path: Location) -> bool:
-        variables, axes = self._cell.variables, self._cell.axes
-        exists = True
-        for name, wanted in when.items():
-            where = (*path, "when", name)
-            if not self._findings.variables_are_whole and name not in variables:
-                continue
-            if not self._findings.known(name, variables, where, "variable or axis", at_key=True):
-                continue
-            # A variable may be given any value when imclab runs; an axis has those that it has.
-            for index, value in enumerate(wanted if name in axes else ()):
-                if value not in axes[name]:
-                    text = f"{as_text(value)} is not on the axis {name!r}"
-                    self._findings.add((*where, index), text + nearest(as_text(value), map(as_text, axes[name])))
-            exists &= variables[name] in wanted
-        return exists
+    def _repeat(self, step: Repeat, path: Location, numbers: Numbers) -> None:
+        """Plan the steps as if the file had them as often as that."""
+        before = len(self._findings.problems)
+        for round_ in range(step.repeat):
+            for index, inner in enumerate(step.steps):
+                if self._count > STEPS_MAX:
+                    self._findings.add_once(path, f"more than {STEPS_MAX} steps")
+                    return
+                self._take(inner, (*path, "steps", index), {**numbers, ROUND: round_})
+            # What is wrong in one round is wrong in all of them.
+            if len(self._findings.problems) > before:
+                return
+
+    def _parallel(self, step: Parallel, path: Location, numbers: Numbers) -> None:
+        before, branches, lines = self.stages, list[tuple[Stage, ...]](), dict[str, int]()
+        killed, paused = self._killed, self._paused
+        killed_now, paused_now, resumed_now = dict(killed), dict(paused), set[str]()
+        for index, branch in enumerate(step.parallel):
+            self.stages, self._killed, self._paused = [], dict(killed), dict(paused)
+            where = (*path, "parallel", index)
+            for suffix, inner in _steps_of(branch):
+                self._take(inner, (*where, *suffix), numbers)
+            self._end_stage()
+            line, _ = self._place(where)
+            workers = workers_in(self.stages)
+            for worker in sorted(workers & lines.keys()):
+                text = f"{worker} is in the branch in line {lines[worker]} already; it does one thing after the other"
+                self._findings.add_once(where, text)
+            lines |= dict.fromkeys(workers, line)
+            branches.append(tuple(self.stages))
+            killed_now |= self._killed
+            paused_now |= self._paused
+            resumed_now |= paused.keys() - self._paused.keys()
+        self._killed = killed_now
+        self._paused = {worker: line for worker, line in paused_now.items() if worker not in resumed_now}
+        self.stages = [*before, ParallelPlan(tuple(branches))]
 
     def _end_stage(self) -> None:
         if self._together:
@@ -104,43 +169,88 @@ class Scenario:
         line, column = self._findings.document.places[path]
         return line, f"{self._findings.document.file}:{line}:{column}"
 
-    def _alive(self, worker: str, path: Location) -> None:
+    def _able(self, worker: str, path: Location) -> None:
+        """Find that a worker is in no state to do anything, or to have anything done to it."""
         if worker in self._killed:
             self._findings.add(path, f"{worker} was killed in line {self._killed[worker]}")
+        elif worker in self._paused:
+            self._findings.add(path, f"{worker} was paused in line {self._paused[worker]}; resume it first")
 
-    def _kill(self, step: Kill, path: Location) -> None:
+    def _act(self, act: Act, selector: str, path: Location, within: float) -> None:
         line, place = self._place(path)
-        for worker in self._selectors.workers(step.kill, (*path, "kill")):
-            self._alive(worker, (*path, "kill"))
-            self._killed[worker] = line
-            self.stages.append(KillPlan(worker, place, step.within))
+        where = (*path, act.value)
+        for worker in self._selectors.workers(selector, where):
+            paused = self._paused.pop(worker, None) if act is not Act.PAUSE else None
+            self._able(worker, where)
+            if act is Act.RESUME and paused is None and worker not in self._killed:
+                self._findings.add(where, f"{worker} is not paused here")
+            if act is Act.KILL:
+                self._killed[worker] = line
+            elif act is Act.PAUSE:
+                self._paused[worker] = line
+            self.stages.append(ActPlan(act, worker, place, within))
 
-    def _expect(self, step: Expect, path: Location) -> None:
+    def _wait(self, step: WaitFor, path: Location) -> None:
+        _, place = self._place(path)
+        where = (*path, "wait")
+        exits = [
+            worker
+            for index, selector in enumerate(step.wait.exit)
+            for worker in self._selectors.workers(selector, (*where, "exit", index))
+        ]
+        reports = {
+            worker: dict.fromkeys(keys, ANYTHING)
+            for selector, keys in step.wait.report.items()
+            for worker in self._selectors.workers(selector, (*where, "report", selector), at_key=True)
+        }
+        self.stages.append(AwaitPlan(place, tuple(exits), reports, step.within))
+
+    def _expect(self, step: Expect, path: Location, numbers: Numbers) -> None:
+        where = (*path, "expect")
         for selector, status in step.expect.exit.items():
-            for worker in self._selectors.workers(selector, (*path, "expect", "exit", selector), at_key=True):
+            for worker in self._selectors.workers(selector, (*where, "exit", selector), at_key=True):
                 self.exits[worker] = status
+        reports: dict[str, dict[str, Any]] = {}
+        for selector, wanted in step.expect.report.items():
+            at = (*where, "report", selector)
+            for worker in self._selectors.workers(selector, at, at_key=True):
+                try:
+                    values = numbered(wanted, {**numbers, **replica_of(worker)})
+                except ValueError as error:
+                    self._no_number(error, worker, at)
+                    break
+                reports[worker] = {**reports.get(worker, {}), **values}
+        if reports:
+            _, place = self._place(path)
+            self.stages.append(AwaitPlan(place, (), reports, step.within))
 
-    def _at_worker(self, step: WorkerStep, path: Location) -> None:
+    def _at_worker(self, step: WorkerStep, path: Location, numbers: Numbers) -> None:
         before = len(self._findings.problems)
         for worker in self._selectors.workers(step.at, (*path, "at")):
             # What is wrong with a step at one replica is wrong at all of them.
             if len(self._findings.problems) == before:
-                self._plan_step(step, worker, path)
+                self._plan_step(step, worker, path, numbers)
 
-    def _plan_step(self, step: WorkerStep, worker: str, path: Location) -> None:
-        self._alive(worker, (*path, "at"))
+    def _plan_step(self, step: WorkerStep, worker: str, path: Location, numbers: Numbers) -> None:
+        self._able(worker, (*path, "at"))
         if self._workers[worker].command:
             self._findings.add((*path, "at"), f"{worker} is a command, and obeys no steps; a Python program can")
         try:
-            own = _at(step, worker)
-        except ValueError:
-            self._findings.add(path, f"{worker} is no replica, and so has no {{{{replica}}}}")
+            own = _at(step, worker, numbers)
+        except ValueError as error:
+            self._no_number(error, worker, path)
             return
         if self._findings.names_are_whole:
             self._check_names(own, path)
         _, place = self._place(path)
         self._together.append(_step_plan(self._count, place, own))
         self._count += 1
+
+    def _no_number(self, error: ValueError, worker: str, path: Location) -> None:
+        if str(error) == REPLICA:
+            self._findings.add(path, f"{worker} is no replica, and so has no {{{{replica}}}}")
+        else:
+            self._findings.add(path, "nothing is repeated here, and so there is no {{round}}")
 
     def _check_names(self, step: WorkerStep, path: Location) -> None:
         """Find names that stand for nothing yet, and take note of those that this step gives."""
@@ -181,18 +291,26 @@ def _names_at_start(worker: WorkerPlan) -> dict[str, None]:
     return dict.fromkeys([*(grant.name for grant in worker.grants), *given, *port, "INVALID"])
 
 
-def _at(step: WorkerStep, worker: str) -> WorkerStep:
-    """Return the step as this worker performs it. Raises ValueError for {{replica}} where it is no replica."""
-    index = index_of(worker)
+def _steps_of(branch: Any) -> Iterator[tuple[tuple[int, ...], Step]]:
+    """Yield the steps of a branch, each with what leads to it there: nothing for the only one, or its index."""
+    if isinstance(branch, tuple):
+        yield from (((index,), step) for index, step in enumerate(branch))
+    else:
+        yield (), branch
+
+
+def _at(step: WorkerStep, worker: str, numbers: Numbers) -> WorkerStep:
+    """Return the step as this worker performs it. Raises ValueError for a number that there is none of here."""
+    numbers = {**numbers, **replica_of(worker)}
     fields = {
-        key: for_replica(value, index)
+        key: numbered(value, numbers)
         for key in ("bound", "address", "socket", "descriptor", "descriptors", "data")
         if (value := getattr(step, key, None)) is not None
     }
     texts = {key: str(value) if isinstance(value, int) and key != "data" else value for key, value in fields.items()}
     expect = step.expect
     if isinstance(expect, ExpectMessage) and expect.data is not None:
-        expect = expect.model_copy(update={"data": for_replica(expect.data, index)})
+        expect = expect.model_copy(update={"data": numbered(expect.data, numbers)})
     return step.model_copy(update={**texts, "at": worker, "expect": expect})
 
 

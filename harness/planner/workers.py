@@ -13,16 +13,18 @@ from harness.plan import (
     EXPORTED,
     MAIN,
     NONE,
+    OPEN_FILES,
     ChannelEnd,
     Grant,
     HostFilePlan,
+    Limits,
     Own,
     Readiness,
     Slot,
     WorkerPlan,
 )
 from harness.planner.findings import Findings
-from harness.planner.selectors import for_replica, index_of, names_of, texts_for_replica
+from harness.planner.selectors import Numbers, names_of, numbered, replica_of, texts_numbered
 from harness.topology import Cell
 from harness.topology.load import Location
 from harness.topology.model import Topology, WorkerSettings
@@ -36,9 +38,14 @@ from sandbox.abi import (
     SERVICE_PORT_ADDRESS,
     UNUSED_NAME,
 )
+from sandbox.protocols import PROTOCOLS
 
 READY_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
+# What a program opens for a moment: a module that it imports, a connection, the descriptors of one message.
+OPEN_FILES_BESIDES: Final = 16
+# There are no profiles yet: the tightest is none.
+PROFILE: Final = "none"
 
 MESSAGES: Final = "messages"
 # What every worker calls something of its own; nothing that it is given may take the name.
@@ -55,9 +62,12 @@ class Draft:
     program: str
     command: tuple[str, ...]
     protocol: str
+    layout: str
     service_port: str
     by_messages: bool
     facets: bool
+    requires_facets: bool
+    limits: Limits
     args: Mapping[str, Any]
     env: Mapping[str, str]
     files: tuple[Slot, ...]
@@ -121,13 +131,15 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
             findings.add_once((*running[:-1], "command"), text, at_key=True)
         if layers.value("protocol") is None:
             findings.add_once(path, f"{base} has no protocol: say it here, in its kind or under defaults")
+        else:
+            _check_layout(layers, findings)
     ready, stop = layers.value("ready"), layers.value("stop")
     args, env, words = layers.merged("args"), layers.merged("env"), command or ()
-    index = index_of(name)
+    numbers = replica_of(name)
     try:
-        args = for_replica(args, index)
-        env = {key: str(for_replica(value, index)) for key, value in env.items()}
-        words = texts_for_replica(words, index)
+        args = numbered(args, numbers)
+        env = {key: str(numbered(value, numbers)) for key, value in env.items()}
+        words = texts_numbered(words, numbers)
     except ValueError:
         findings.add_once(path, f"{base} has no replicas, and so no {{{{replica}}}}")
         words = ()
@@ -138,15 +150,40 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
         program=program or "",
         command=_found(words, cell.folder, (*running[:-1], "command", 0), findings) if words else (),
         protocol=layers.value("protocol") or "",
+        layout=layers.value("layout") or _usual_layout(layers.value("protocol")),
         service_port=layers.value("service_port") or NONE,
         by_messages=layers.value("grants") == MESSAGES,
         facets=layers.value("facets") is not False,
+        requires_facets=layers.value("facets") is True,
+        limits=_limits(layers),
         args=args,
         env=env,
-        files=_files(layers, index, cell, findings),
+        files=_files(layers, numbers, cell, findings),
         ready_within=ready.within if ready else READY_SECONDS,
         stop_within=stop.within if stop else STOP_SECONDS,
     )
+
+
+def _usual_layout(protocol: str | None) -> str:
+    return PROTOCOLS[protocol].layouts[0] if protocol else ""
+
+
+def _check_layout(layers: Layers, findings: Findings) -> None:
+    layout, path = layers.first("layout")
+    protocol = layers.value("protocol")
+    layouts = PROTOCOLS[protocol].layouts
+    if layout is not None and layout not in layouts:
+        findings.add_once(path, f"{protocol} goes with the layout {' or '.join(layouts)}, not with {layout}")
+
+
+def _limits(layers: Layers) -> Limits:
+    """Return what the nearest layer says of each limit."""
+
+    def nearest(key: str) -> Any:
+        values = (getattr(layer.limits, key) for layer, _ in layers.layers)
+        return next((value for value in values if value is not None), None)
+
+    return Limits(nearest("address_space"), nearest("open_files"), nearest("cpu"), nearest("wall"))
 
 
 def _layers(base: str, topology: Topology, findings: Findings) -> tuple[Layers, bool]:
@@ -187,13 +224,13 @@ def _found(words: Sequence[str], folder: Path, path: Location, findings: Finding
     return ("", *words)
 
 
-def _files(layers: Layers, index: int | None, cell: Cell, findings: Findings) -> tuple[Slot, ...]:
+def _files(layers: Layers, numbers: Numbers, cell: Cell, findings: Findings) -> tuple[Slot, ...]:
     inherited, path = layers.first("inherit")
     slots = []
     for position, inherit in enumerate(inherited or ()):
         where = (*path, position, "file")
         try:
-            file = cell.folder / str(for_replica(inherit.file, index))
+            file = cell.folder / str(numbered(inherit.file, numbers))
         except ValueError:
             findings.add_once(where, "no replica reads this, and so there is no {{replica}}")
             continue
@@ -231,17 +268,25 @@ def worker_plan(
         ready_by = Readiness.EXPORT
     else:
         ready_by = Readiness.START
+    slots = tuple(_slots(draft, grants, ends, findings))
+    needed = slots[-1].number + 1 + OPEN_FILES_BESIDES
+    if needed > (draft.limits.open_files or OPEN_FILES):
+        text = f"{draft.name} starts with descriptors up to {slots[-1].number}; write limits: {{open_files: {needed}}}"
+        findings.add_once(draft.path, text)
     return WorkerPlan(
         name=draft.name,
         program=draft.program,
         command=draft.command,
         protocol=draft.protocol,
+        layout=draft.layout,
+        profile=PROFILE,
         service_port=draft.service_port,
         args=draft.args,
         env=draft.env,
-        slots=tuple(_slots(draft, grants, ends, findings)),
+        slots=slots,
         grants=grants,
         exports=(exports - {MAIN}) | ({MAIN} if draft.by_messages else frozenset()),
+        limits=draft.limits,
         ready_by=ready_by,
         ready_within=draft.ready_within,
         stop_within=draft.stop_within,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from harness.events import (
     AddressExported,
+    AddressGranted,
     ConnectRefused,
     Event,
     FacetMade,
@@ -18,6 +19,7 @@ from harness.events import (
     StepEnded,
     StepUnfinished,
     WorkerKilled,
+    WorkerSignalled,
 )
 from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
 from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
@@ -25,7 +27,7 @@ from harness.report.hang import explanation
 from harness.scenario import printable, told
 from harness.topology import as_text
 from harness.topology.load import scalar
-from harness.topology.model import Scalar
+from harness.topology.values import Scalar
 
 SHOWN_BYTES: Final = 60
 # Of what a worker reports, so much as a line can show; it may be of any depth.
@@ -76,24 +78,38 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
         yield f"{worker.name:<{width}}  {_start(worker, outcome.events)}"
     steps = {step.number: step for step in plan.steps()}
     for event in _in_order_of_steps(outcome.events):
-        match event:
-            case StepEnded():
-                mark = " ✗ " if event.difference else "  "
-                yield f"{event.worker:<{width}}{mark}{_step(steps[event.step], event.result, owners)}"
-            case StepUnfinished():
-                yield f"{event.worker:<{width}} ✗ {steps[event.step].text}: not finished"
-            case Reported():
-                yield f"{event.worker:<{width}}  reported {printable(event.key)} = {SHORT.repr(event.value)}"
-            case WorkerKilled():
-                yield f"{event.worker:<{width}}  was killed: {event.reason}"
-            case ConnectRefused():
-                yield f"{event.worker:<{width}} ✗ was refused a connection: {event.text}"
-            case Offence():
-                yield f"{event.worker:<{width}} ✗ broke the rules of its control channel: {event.text}"
-            case _:
-                pass
+        if (line := _line(event, steps, owners)) is not None:
+            name, text = line
+            yield f"{name:<{width}}{text}"
     ends = ", ".join(f"{w.name} {describe_exit(w.exit_status)}" for w in outcome.workers.values())
     yield f"{outcome.status} in {outcome.seconds:.2f} s: {ends}"
+
+
+def _line(event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return whom an event is about, and what is told of it; None where nothing is."""
+    match event:
+        case StepEnded(worker=worker):
+            mark = " ✗ " if event.difference else "  "
+            return worker, f"{mark}{_step(steps[event.step], event.result, owners)}"
+        case StepUnfinished(worker=worker):
+            return worker, f" ✗ {steps[event.step].text}: not finished"
+        case Reported(worker=worker):
+            return worker, f"  reported {printable(event.key)} = {SHORT.repr(event.value)}"
+        case AddressExported(worker=worker, name=name) if name:
+            return worker, f"  exports {printable(name)}"
+        case AddressGranted(worker=worker, name=name, identity=identity):
+            whose = f" of {owners[identity]}" if identity in owners else ""
+            return worker, f"  is granted SocketAddress {name!r}{whose}"
+        case WorkerKilled(worker=worker):
+            return worker, f"  was killed: {event.reason}"
+        case WorkerSignalled(worker=worker, signal=signal):
+            return worker, f"  was {'paused' if signal == 'SIGSTOP' else 'resumed'}"
+        case ConnectRefused(worker=worker):
+            return worker, f" ✗ was refused a connection: {event.text}"
+        case Offence(worker=worker):
+            return worker, f" ✗ broke the rules of its control channel: {event.text}"
+        case _:
+            return None
 
 
 def _in_order_of_steps(events: Iterable[Event]) -> list[Event]:

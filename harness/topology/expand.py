@@ -19,14 +19,20 @@ from pydantic import ValidationError
 from harness.errors import Problem
 from harness.topology.load import Document, Location, load, spoken
 from harness.topology.mistakes import findings_of, nearest
-from harness.topology.model import Topology, is_name, is_scalar
+from harness.topology.model import Topology
+from harness.topology.values import is_name, is_scalar
 
 VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)\s*\}\}")
 REFERENCE: Final = re.compile(VARIABLE.pattern + r"|\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 CELLS_MAX: Final = 10_000
-# Each replica's own number, which the planner knows; until then it stays as it is where it may stand.
+# Numbers that the planner knows, a replica's own and that of a round of repeated steps: until then they stay as they
+# are in the sections where they may stand.
 REPLICA: Final = "replica"
-REPLICATED: Final = ("defaults", "kinds", "workers", "scenario")
+ROUND: Final = "round"
+NUMBERED: Final[Mapping[str, tuple[str, ...]]] = {
+    REPLICA: ("defaults", "kinds", "workers", "scenario"),
+    ROUND: ("scenario",),
+}
 
 Scalars = Mapping[str, Any]
 
@@ -38,6 +44,7 @@ ENTRIES: Final[Mapping[str, Any]] = {
     "kinds": {},
     "routes": {"grant": "", "to": ""},
     "channels": {"between": ("", "")},
+    "refused": {},
     "scenario": {"expect": {"exit": {}}},
 }
 SECTIONS: Final[Mapping[str, Any]] = {"schema": 1, "name": "unnamed", "defaults": {}}
@@ -176,6 +183,8 @@ class _Expander:
         for section, names in (("vars", self._vars), ("matrix", self._matrix)):
             if REPLICA in names:
                 self._problem((section, REPLICA), "'replica' is each replica's own number; choose another", at_key=True)
+            if ROUND in names:
+                self._problem((section, ROUND), "'round' is the number of a round; choose another", at_key=True)
         for axis, values in self._matrix.items():
             if axis in self._vars:
                 self._problem(("matrix", axis), f"{axis!r} is a variable already", at_key=True)
@@ -233,7 +242,7 @@ class _Expander:
         def referred(match: re.Match[str]) -> str:
             variable, name, default = match.groups()
             if variable is not None:
-                if variable == REPLICA and path[0] in REPLICATED:
+                if path[0] in NUMBERED.get(variable, ()):
                     return match[0]
                 if variable not in variables:
                     self._refer_in_vain(variable, path, variables)

@@ -3,14 +3,15 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from types import UnionType
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import Problem
 from harness.topology.load import Document, Location, spoken
-from harness.topology.model import OPERATIONS, UNATTACHED, Topology
+from harness.topology.model import Topology
+from harness.topology.steps import OPERATIONS, UNATTACHED
 
 EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "text",
@@ -109,7 +110,7 @@ def _no_step(value: Any, path: Location, document: Document) -> Problem:
     if keys:
         text = f"unknown step {keys[0]!r}{nearest(keys[0], ('at', *UNATTACHED))}"
         return document.problem((*path, keys[0]), text, at_key=True)
-    return document.problem(path, "a step is {at: worker, do: …}, {kill: worker}, {barrier: name} or {expect: …}")
+    return document.problem(path, f"a step is {{at: worker, do: …}}, or has one of the keys {', '.join(UNATTACHED)}")
 
 
 def _unexpected(expected: str, value: object) -> str:
@@ -127,7 +128,8 @@ def _resolve(loc: tuple[int | str, ...]) -> tuple[Location, type[BaseModel] | No
     for element in loc:
         tagged = _tagged(model, element)
         if tagged is not None:
-            model = holder = tagged
+            model = tagged
+            holder = tagged if isinstance(tagged, type) and issubclass(tagged, BaseModel) else holder
         elif element != "[key]":
             path = (*path, element)
             holder = model if isinstance(model, type) and issubclass(model, BaseModel) else holder
@@ -135,13 +137,13 @@ def _resolve(loc: tuple[int | str, ...]) -> tuple[Location, type[BaseModel] | No
     return path, holder
 
 
-def _tagged(annotation: Any, tag: object) -> type[BaseModel] | None:
-    """Return the model that a discriminated union has under `tag`."""
+def _tagged(annotation: Any, tag: object) -> Any:
+    """Return what a discriminated union has under `tag`."""
     for option in get_args(annotation):
         if get_origin(option) is Annotated:
             model, *metadata = get_args(option)
             if any(isinstance(item, Tag) and item.tag == tag for item in metadata):
-                return model  # type: ignore[no-any-return]
+                return model
     return None
 
 
@@ -162,7 +164,7 @@ def _bare(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
     present = [argument for argument in get_args(annotation) if argument is not type(None)]
-    return _bare(present[0]) if len(present) == 1 and get_origin(annotation) is UnionType else annotation
+    return _bare(present[0]) if len(present) == 1 and get_origin(annotation) in (Union, UnionType) else annotation
 
 
 def _keys(model: type[BaseModel] | None) -> list[str]:

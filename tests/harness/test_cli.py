@@ -169,7 +169,7 @@ def test_what_goes_wrong_in_a_run_has_its_own_exit_status(
         (["run", "nowhere.imclab.yaml"], "nowhere.imclab.yaml:1:1: cannot read the file: No such file or directory"),
         (
             ["check", INTRODUCTION, "--set", "greting=x"],
-            ":3:1: no variable or axis 'greting'; did you mean 'greeting'?",
+            ":4:1: no variable or axis 'greting'; did you mean 'greeting'?",
         ),
         (["run", INTRODUCTION, "--protocol", "steam"], "steam is not on the axis 'protocol'; did you mean 'stream'?"),
     ],

@@ -23,7 +23,7 @@ CLIENTS: Final = 40
 WAITING_CALLS: Final = frozenset({"42", "46", "7", "203", "211", "73"})
 
 TOPOLOGY: Final = f"""
-defaults: {{{{protocol: {{protocol}}, facets: {{facets}}}}}}
+defaults: {{{{protocol: {{protocol}}{{facets}}}}}}
 workers:
   hub:
     program: "sandbox.programs.fan_in:hub"
@@ -55,14 +55,14 @@ def datagrams_that_wait() -> int:
 
 # Backlog 5 lets 6 wait. A facet is a queue of its own for each client.
 CONNECT: Final[Mapping[tuple[str, str], Callable[[], int]]] = {
-    ("stream", "false"): lambda: 6,
-    ("stream", "true"): lambda: 6,
-    ("datagram", "false"): datagrams_that_wait,
-    ("datagram", "true"): lambda: CLIENTS,
-    ("socketpair", "false"): lambda: CLIENTS,
-    ("socketpair", "true"): lambda: CLIENTS,
-    ("acknowledged", "false"): lambda: 0,
-    ("acknowledged", "true"): lambda: 0,
+    ("stream", ", facets: false"): lambda: 6,
+    ("stream", ""): lambda: 6,
+    ("datagram", ", facets: false"): datagrams_that_wait,
+    ("datagram", ""): lambda: CLIENTS,
+    ("socketpair", ", facets: false"): lambda: CLIENTS,
+    ("socketpair", ""): lambda: CLIENTS,
+    ("acknowledged", ", facets: false"): lambda: 0,
+    ("acknowledged", ""): lambda: 0,
 }
 
 

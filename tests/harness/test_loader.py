@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -39,6 +40,7 @@ def load(
         check=False,
         capture_output=True,
         text=True,
+        errors="backslashreplace",
         timeout=20,
         **rest,
     )
@@ -168,7 +170,11 @@ def test_f_loads_and_quits(tmp_path: Path) -> None:
     name = module(tmp_path, "print('imported')\n")
     done = load("-F", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
-    assert load("-F", "nowhere", cwd=tmp_path).returncode == 1
+    (tmp_path / "garbage").write_bytes(b"\x7fELF garbage")
+    (tmp_path / "garbage").chmod(0o755)
+    for none in ("nowhere", "nowhere:main", "./garbage"):
+        assert load("-F", none, cwd=tmp_path).returncode == 1
+    assert load("-F", SHELL).returncode == 0
 
 
 # What a module finds
@@ -264,6 +270,86 @@ def test_the_mode_is_enforced_at_the_same_place_of_the_file(
     ]
     place = 6 if reads else 4
     assert file.read_bytes()[place : place + 1] == (b"X" if writes else b"%d" % place)
+
+
+@pytest.mark.parametrize(("option", "flags", "what"), [("-r", "O_WRONLY", "reading"), ("-w", "O_RDONLY", "writing")])
+def test_a_descriptor_that_lacks_what_is_asked_for_is_refused(
+    option: str, flags: str, what: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    fd = os.open(tmp_path / "file", getattr(os, flags))
+    try:
+        done = load(option, f"9:{fd}", SHELL, pass_fds=[fd])
+    finally:
+        os.close(fd)
+    assert done.returncode == 1
+    assert done.stderr == f"imclab sel-ldr: {option} 9:{fd}: ours is not open for {what}\n"
+
+
+def test_what_is_narrowed_still_appends(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"0123\n")
+    fd = os.open(file, os.O_RDWR | os.O_APPEND)
+    try:
+        done = sh("echo more >&9", "-w", f"9:{fd}", pass_fds=[fd])
+    finally:
+        os.close(fd)
+    assert done.returncode == 0
+    assert file.read_bytes() == b"0123\nmore\n"
+
+
+@pytest.mark.parametrize("number", ["63", "62"])
+def test_a_number_just_below_the_limit_can_be_had_and_one_above_is_told(number: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("through\n", encoding="utf-8")
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    rest: dict[str, Any] = {"pass_fds": [fd], "preexec_fn": limited}
+    try:
+        done = load("-r", f"{number}:{fd}", "--", "/bin/cat", f"/proc/self/fd/{number}", **rest)
+        assert (done.returncode, done.stdout) == (0, "through\n")
+        for beyond in ("64", "9" * 30):
+            done = load("-r", f"{beyond}:{fd}", SHELL, **rest)
+            assert done.returncode == 1
+            assert f"there can be no descriptor {beyond}, the limit is 64 (ulimit -n)" in done.stderr
+    finally:
+        os.close(fd)
+
+
+def test_what_is_no_socket_is_a_connected_socket_that_fails(tmp_path: Path) -> None:
+    source = """
+        from sandbox.errors import ImcError
+
+        def main(worker):
+            print(list(worker.inherited))
+            try:
+                worker.inherited["descriptor_5"]
+            except ImcError as error:
+                print(error.errno)
+    """
+    with (tmp_path / "file").open("wb") as file:
+        name = module(tmp_path, source)
+        done = load("-i", f"5:{file.fileno()}", name, cwd=tmp_path, pass_fds=[file.fileno()])
+    assert (done.returncode, done.stdout) == (0, "['descriptor_5']\n5\n")
+
+
+@pytest.mark.parametrize("options", [(), ("-l", "/dev/full")])
+def test_the_status_is_the_module_s_when_nobody_can_be_told(options: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [*COMMAND, *options, "--", SHELL, "-c", "kill -SEGV $$"]
+        done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, stderr=full, check=False, timeout=20)
+    assert done.returncode == 245
+
+
+def test_names_of_any_bytes_and_variables_without_a_name_stop_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "m\udcff"
+    script.write_text("#!/bin/sh\nexit 7\n", encoding="utf-8")
+    script.chmod(0o755)
+    done = load("-l", str(tmp_path / "log"), "-v", "--", str(script), env={"NACLENV_": "x"})
+    assert done.returncode == 7
+    assert "Traceback" not in done.stderr
 
 
 def test_what_cannot_be_narrowed_is_refused() -> None:

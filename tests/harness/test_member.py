@@ -1,6 +1,9 @@
 """What a member makes of what its worker says, where no honest program could say it."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +11,11 @@ import pytest
 
 from harness.control_channel import Offence
 from harness.journal import Journal
-from harness.member import Member
+from harness.member import Member, has_stopped
 from harness.planner import only_plan_of
 from harness.routing import Routing
 from sandbox.imc import Imc
+from tests.kernel import until
 
 GUEST = """
 schema: 1
@@ -55,3 +59,37 @@ def test_an_announcement_without_the_export_that_is_due_is_an_offence(write: Cal
 
     as_member(write, "exported", offend)
     as_member(write, "unexported", Member.announced)
+
+
+SPINS = """
+import threading
+
+def spin():
+    while True:
+        pass
+
+for _ in range(3):
+    threading.Thread(target=spin, daemon=True).start()
+print("up", flush=True)
+spin()
+"""
+
+
+def test_a_process_has_stopped_when_all_of_its_threads_have() -> None:
+    with subprocess.Popen([sys.executable, "-c", SPINS], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            assert not has_stopped(process.pid)
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: has_stopped(process.pid), "it has stopped")
+            states = [
+                (task / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+                for task in Path(f"/proc/{process.pid}/task").iterdir()
+            ]
+            assert states == ["T"] * 4
+            process.send_signal(signal.SIGCONT)
+            until(lambda: not has_stopped(process.pid), "it goes on")
+        finally:
+            process.kill()
+    assert has_stopped(process.pid), "one that is gone will do nothing more"

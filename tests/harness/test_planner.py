@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import Grant, KillPlan, Plan, Stage, Together, WorkerPlan
+from harness.plan import ActPlan, Grant, ParallelPlan, Plan, Stage, Together, WorkerPlan
 from harness.planner import plans_of
 from tests.harness.topologies import HEAD, PAIR, mistakes_in, only
 
@@ -27,7 +27,7 @@ def imports(worker: WorkerPlan) -> dict[int, tuple[str, str]]:
 
 
 def shape(plan: Plan) -> list[object]:
-    """Return the stages: of those at workers the steps' numbers by worker, of a kill its worker."""
+    """Return the stages: of those at workers the steps' numbers by worker, of a signal its worker, else the kind."""
     return [_shape(stage) for stage in plan.stages or ()]
 
 
@@ -35,8 +35,12 @@ def _shape(stage: Stage) -> object:
     match stage:
         case Together(steps):
             return {worker: [step.number for step in own] for worker, own in steps.items()}
-        case KillPlan(worker=worker):
+        case ActPlan(worker=worker):
             return worker
+        case ParallelPlan(branches):
+            return [[_shape(inner) for inner in branch] for branch in branches]
+        case _:
+            return type(stage).__name__
 
 
 def test_imports_are_numbered_from_6_in_the_order_of_the_routes(write: Write) -> None:

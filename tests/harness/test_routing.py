@@ -1,5 +1,6 @@
 """Who can reach whom, in whole topologies: facets and their absence, early and late grants, ends and deaths."""
 
+import errno
 import os
 import resource
 import socket
@@ -11,7 +12,7 @@ from typing import Final
 import pytest
 
 from harness import Outcome, Status, run_topology
-from harness.events import AddressExported, FacetMade
+from harness.events import AddressExported, AddressGranted, FacetMade
 from sandbox.protocols import PROTOCOLS
 from tests.harness.written import write
 
@@ -59,7 +60,7 @@ ACCEPTS: Final = """
 def with_a_breaker(tmp_path: Path, protocol: str, facets: str) -> Outcome:
     """Run a server, somebody who shuts its address down, and somebody who connects afterwards."""
     topology = f"""
-        defaults: {{protocol: {protocol}, service_port: exported, facets: {facets}}}
+        defaults: {{protocol: {protocol}, service_port: exported{facets}}}
         workers:
           server: {{program: "accepts:main"}}
           breaker: {{program: "breaks:main"}}
@@ -74,7 +75,7 @@ def with_a_breaker(tmp_path: Path, protocol: str, facets: str) -> Outcome:
 
 @pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
 def test_with_facets_who_shuts_its_address_down_hurts_itself_alone(protocol: str, tmp_path: Path) -> None:
-    outcome = with_a_breaker(tmp_path, protocol, "true")
+    outcome = with_a_breaker(tmp_path, protocol, "")
     assert outcome.workers["breaker"].reports == {"shut down": True}
     assert outcome.workers["user"].reports == {"connected": True}
     assert outcome.workers["server"].reports == {"accepted": True}
@@ -82,13 +83,13 @@ def test_with_facets_who_shuts_its_address_down_hurts_itself_alone(protocol: str
 
 @pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
 def test_without_facets_it_hurts_everyone(protocol: str, tmp_path: Path) -> None:
-    outcome = with_a_breaker(tmp_path, protocol, "false")
+    outcome = with_a_breaker(tmp_path, protocol, ", facets: false")
     assert outcome.workers["breaker"].reports == {"shut down": True}
     assert outcome.workers["user"].reports == {"connected": 5}
     assert outcome.workers["server"].reports == {"accepted": 5}
 
 
-@pytest.mark.parametrize("facets", ["true", "false"])
+@pytest.mark.parametrize("facets", ["", ", facets: false"])
 @pytest.mark.parametrize("protocol", ["stream", "datagram"])
 def test_a_name_cannot_be_shut_down_by_who_holds_it(protocol: str, facets: str, tmp_path: Path) -> None:
     outcome = with_a_breaker(tmp_path, protocol, facets)
@@ -161,14 +162,12 @@ scenario:
 """
 
 
-@pytest.mark.parametrize("facets", ["true", "false"])
+@pytest.mark.parametrize("facets", ["", ", facets: false"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_an_address_that_is_exported_later_reaches_all_who_are_granted_it(
     protocol: str, facets: str, tmp_path: Path
 ) -> None:
-    routes = (
-        f"{{grant: bob.extra, to: alice, facets: {facets}}}, {{grant: bob.extra, to: carol, as: it, facets: {facets}}}"
-    )
+    routes = f"{{grant: bob.extra, to: alice{facets}}}, {{grant: bob.extra, to: carol, as: it{facets}}}"
     steps = f"""
   - {{at: alice, do: connect, address: bob.extra, as: c}}
 {LATE}
@@ -182,7 +181,7 @@ def test_an_address_that_is_exported_later_reaches_all_who_are_granted_it(
     assert outcome.reason == "all as expected"
     assert [event.name for event in outcome.events if isinstance(event, AddressExported) and event.name] == ["extra"]
     made = sum(isinstance(event, FacetMade) for event in outcome.events)
-    assert made == (2 if facets == "true" and protocol != "stream" else 0)
+    assert made == (2 if not facets and protocol != "stream" else 0)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -264,6 +263,71 @@ def test_what_was_granted_cannot_be_exported_as_one_s_own(protocol: str, tmp_pat
     assert outcome.workers["alice"].offence == "an export of a socket of the supervisor's, or of what was granted to it"
 
 
+@pytest.mark.parametrize("end", ["return 0", "os.write(5, b'junk'); time.sleep(3600)"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_who_waits_for_what_cannot_come_any_more_gets_an_address_at_which_nobody_is(
+    protocol: str, end: str, tmp_path: Path
+) -> None:
+    exports = f"import os, time\n\ndef main(worker):\n    worker.imports['go']\n    {end}\n"
+    waits = """
+        from sandbox.errors import ImcError
+
+        def main(worker):
+            worker.export("go", worker.address)
+            try:
+                worker.imc.imc_connect(worker.imports["late"])
+            except ImcError as error:
+                worker.report("refused", error.errno)
+    """
+    topology = f"""
+        defaults: {{protocol: {protocol}, service_port: exported}}
+        workers: {{a: {{program: "exports:main"}}, b: {{program: "waits:main"}}}}
+        routes: [{{grant: a.extra, to: b, as: late}}, {{grant: b.go, to: a, as: go}}]
+        within: 20s
+    """
+    outcome = run_topology(write(tmp_path, topology, exports=exports, waits=waits))
+    assert outcome.workers["b"].reports == {"refused": errno.EIO}
+    assert outcome.workers["b"].exit_status == 0
+    assert outcome.workers["a"].offence is None or outcome.reason.startswith("a broke the rules")
+
+
+def test_what_was_granted_is_not_granted_again_when_the_exporter_ends(tmp_path: Path) -> None:
+    steps = """
+  - {at: bob, do: export, address: address, name: extra}
+  - {at: alice, do: connect, address: bob.extra, as: c}
+  - {kill: bob}
+  - {expect: {exit: {bob: SIGKILL}}}
+"""
+    routes = "{grant: bob.extra, to: alice}, {grant: bob, to: carol, as: main}"
+    text = probes("socketpair", routes, steps).replace("carol: {}", "carol: {grants: messages}")
+    outcome = run_topology(write(tmp_path, text))
+    assert outcome.reason == "all as expected"
+    granted = [(event.worker, event.name) for event in outcome.events if isinstance(event, AddressGranted)]
+    assert sorted(granted) == [("alice", "bob.extra"), ("carol", "main")]
+
+
+@pytest.mark.parametrize("layout", ["2013", "recent"])
+@pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
+def test_workers_may_write_either_layout_of_their_protocol(protocol: str, layout: str, tmp_path: Path) -> None:
+    topology = f"""
+        defaults:
+          protocol: {protocol}
+          layout: {layout}
+          env: {{IMCLAB_PROTOCOL: {protocol}, IMCLAB_LAYOUT: "{layout}"}}
+        workers:
+          module:
+            command: [imclab, sel-ldr, -i, "5:5", -X, "5", --, "sandbox.programs.echo:main", "1"]
+            grants: messages
+          probe: {{program: "sandbox.programs.probe:main", grants: messages}}
+        routes: [{{grant: module, to: probe}}]
+        scenario:
+          - {{at: probe, do: connect, address: module, as: c}}
+          - {{at: probe, do: sendmsg, socket: c, data: hello}}
+          - {{at: probe, do: recvmsg, socket: c, expect: {{data: HELLO}}}}
+    """
+    assert run_topology(write(tmp_path, topology)).reason == "all as expected"
+
+
 # Replicas
 
 
@@ -320,7 +384,7 @@ def test_each_replica_has_its_own_number_in_what_it_is_told(tmp_path: Path) -> N
 # Deaths
 
 
-@pytest.mark.parametrize("facets", ["true", "false"])
+@pytest.mark.parametrize("facets", ["", ", facets: false"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_after_a_kill_the_way_to_the_killed_is_closed(protocol: str, facets: str, tmp_path: Path) -> None:
     steps = """
@@ -331,7 +395,7 @@ def test_after_a_kill_the_way_to_the_killed_is_closed(protocol: str, facets: str
 """
     routes = "{grant: bob, to: alice}, {grant: bob, to: carol}"
     for _ in range(5):
-        outcome = run_topology(write(tmp_path, probes(protocol, routes, steps, f", facets: {facets}")))
+        outcome = run_topology(write(tmp_path, probes(protocol, routes, steps, facets)))
         assert outcome.reason == "all as expected"
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.scenario import difference, printable
-from harness.topology.model import ExpectMessage, ExpectResult, ExpectSent
+from harness.topology.steps import ExpectMessage, ExpectResult, ExpectSent
 from sandbox.control import digest, generated
 
 GOOD: dict[str, Any] = {"error": None}

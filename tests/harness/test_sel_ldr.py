@@ -74,6 +74,7 @@ BAD_OPTIONS = {
     "-r 5:: m": "-r 5::: write d:D, the module's descriptor and ours",
     "-w 5::6 m": "-w 5::6: write d:D, the module's descriptor and ours",
     "-h -1:5 m": "-h -1:5: write d:D, the module's descriptor and ours",
+    "-i 907 m": "-i 907: write d:D, the module's descriptor and ours",
     "-i 5:-1 m": "-i 5:-1: write d:D, the module's descriptor and ours",
     "-E A m": "-E A: write name=value",
     "-E =a m": "-E =a: write name=value",

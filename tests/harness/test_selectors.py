@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.plan import Grant, Own, WorkerPlan
 from harness.planner import plans_of
-from harness.planner.selectors import for_replica, index_of, names_of
+from harness.planner.selectors import index_of, names_of, numbered
 from sandbox.abi import FIRST_IMPORT
 from tests.harness.topologies import HEAD, only, plans_or_problems
 
@@ -34,13 +34,15 @@ Values = dict[str, object]
     ],
 )
 def test_a_replica_s_number_stands_for_its_name(value: object, replaced: object) -> None:
-    assert for_replica(value, 3) == replaced
+    assert numbered(value, {"replica": 3}) == replaced
 
 
 def test_who_is_no_replica_has_no_number() -> None:
     with pytest.raises(ValueError, match="replica"):
-        for_replica(["{{replica}}"], None)
-    assert for_replica("plain", None) == "plain"
+        numbered(["{{replica}}"], {"replica": None})
+    with pytest.raises(ValueError, match="round"):
+        numbered(["{{round}}"], {"replica": 1})
+    assert numbered("plain", {}) == "plain"
 
 
 def test_names_and_numbers_of_replicas() -> None:

@@ -309,7 +309,7 @@ def test_a_worker_that_does_not_stop_is_looked_at_before_it_is_killed(tmp_path: 
 
 
 def test_a_run_in_which_no_deadline_passes_is_not_looked_at(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.inspection.inspect", None)
+    monkeypatch.setattr("harness.lookout.inspect", None)
     failed = run(f"{PROBES}scenario:\n- {{at: a, do: socketpair, expect: {{error: EIO}}}}\n", protocol="stream")
     assert (failed.status, failed.hang) == (Status.FAILED, None)
     assert run(f"{PROBES}scenario: []\n", protocol="stream").hang is None

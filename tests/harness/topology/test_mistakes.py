@@ -6,14 +6,17 @@ from typing import Final
 
 import pytest
 
-from harness.topology.model import DESCRIPTOR_KINDS
+from harness.topology.values import DESCRIPTOR_KINDS
 from tests.harness.topologies import HEAD, PAIR, mistakes_in
 
 Write = Callable[..., Path]
 
 NO_NAME: Final = "is no name; names are at most 64 letters, digits, _ and -, and begin with a letter"
-SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, channels, scenario, within"
-SETTINGS: Final = "program, command, protocol, service_port, grants, facets, inherit, args, env, ready, stop"
+SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, channels, refused, scenario, within"
+SETTINGS: Final = (
+    "program, command, protocol, layout, confinement, service_port, grants, facets, inherit, args, env, limits, ready, "
+    "stop"
+)
 STEPS: Final = "makeboundsock, accept, connect, sendmsg, recvmsg, socketpair, mem_obj_create, export, close"
 A_MAP: Final = "1:1: expected a map with the keys schema, name and workers"
 FIXED: Final = "3, 4 and 5 are the service port, its address and the control channel"
@@ -23,7 +26,8 @@ REPLICAS: Final = f"""{HEAD}workers:
   b: {{program: "m:f", protocol: stream}}
 """
 PAIRS: Final = "{grant: r.*, to: s.*, pair: true}"
-A_STEP: Final = "a step is {at: worker, do: …}, {kill: worker}, {barrier: name} or {expect: …}"
+UNATTACHED: Final = "kill, pause, resume, barrier, wait, expect, repeat, parallel"
+A_STEP: Final = f"a step is {{at: worker, do: …}}, or has one of the keys {UNATTACHED}"
 
 
 def worker(settings: str) -> str:
@@ -123,7 +127,15 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "a list of workers": (f"{HEAD}workers: [a]\n", ["3:10: expected a map, not a list"]),
     "an unknown section": (f"{PAIR}zoo: 1\n", [f"6:1: unknown key 'zoo'; there are {SECTIONS}"]),
     "facets": (f"{PAIR}facets: false\n", [f"6:1: unknown key 'facets'; there are {SECTIONS}"]),
-    "refused": (f"{PAIR}refused: []\n", [f"6:1: unknown key 'refused'; there are {SECTIONS}"]),
+    "refused as a map": (f"{PAIR}refused: {{x: 1}}\n", ["6:10: expected a list, not a map"]),
+    "refused by an unknown axis": (
+        f"{PAIR}matrix: {{protocol: [stream]}}\nrefused: [{{protocl: stream}}]\n",
+        ["7:12: unknown variable or axis 'protocl'; did you mean 'protocol'?"],
+    ),
+    "refused at a value that is not there": (
+        f"{PAIR}matrix: {{protocol: [stream]}}\nrefused: [{{protocol: stream}}, {{protocol: [steam]}}]\n",
+        ["7:43: steam is not on the axis 'protocol'; did you mean 'stream'?"],
+    ),
     "a bad duration": (
         f"{PAIR}within: soon\n",
         ["6:9: 'soon' is no duration; write a number and ms, s or m, as in 5s"],
@@ -138,11 +150,54 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         worker('programm: "m:f", protocol: stream'),
         ["4:7: unknown key 'programm'; did you mean 'program'?"],
     ),
-    "confinement": (
-        f"{PAIR}defaults: {{confinement: strict}}\n",
-        [f"6:12: unknown key 'confinement'; there are {SETTINGS}"],
+    "a layout of another protocol": (
+        settings("layout: 2013"),
+        ["4:49: stream goes with the layout 2010, not with 2013"],
     ),
-    "limits": (settings("limits: {}"), [f"4:41: unknown key 'limits'; there are {SETTINGS}, kind, replicas"]),
+    "an unknown layout": (
+        settings("layout: 2011"),
+        ["4:49: unknown wire layout '2011'; did you mean '2013'?"],
+    ),
+    "a grant between layouts": (
+        (
+            f'{HEAD}defaults: {{program: "m:f", protocol: socketpair}}\nworkers:\n  a: {{service_port: exported}}\n'
+            "  b: {layout: recent}\nroutes: [{grant: a, to: b}]\n"
+        ),
+        ["7:10: a writes the layout 2013 and b recent: they could not read one another"],
+    ),
+    "confinement": (
+        f"{PAIR}defaults: {{confinement: loose}}\n",
+        ["6:25: unknown profile 'loose'; there are none, tightest"],
+    ),
+    "limits as a number": (settings("limits: 5"), ["4:49: expected a map, not 5"]),
+    "an unknown limit": (
+        settings("limits: {memory: 1GiB}"),
+        ["4:50: unknown key 'memory'; there are address_space, open_files, cpu, wall"],
+    ),
+    "a limit without a unit": (
+        settings("limits: {address_space: 1000000}"),
+        ["4:65: 1000000 is no size; write a number and B, KiB, MiB or GiB, as in 256MiB"],
+    ),
+    "a limit of another unit": (
+        settings("limits: {address_space: 1GB}"),
+        ["4:65: '1GB' is no size; write a number and B, KiB, MiB or GiB, as in 256MiB"],
+    ),
+    "a limit of nothing": (
+        settings("limits: {address_space: 0B}"),
+        ["4:65: a size of 0B, which no limit can be"],
+    ),
+    "no open files": (
+        settings("limits: {open_files: 0}"),
+        ["4:62: 0 is no number of open files; write 16..1048576"],
+    ),
+    "fewer open files than there are at the start": (
+        settings("limits: {open_files: 21}"),
+        ["4:6: a starts with descriptors up to 5; write limits: {open_files: 22}"],
+    ),
+    "a limit of time without a unit": (
+        settings("limits: {cpu: 1}"),
+        ["4:55: 1 is no duration; write a number and ms, s or m, as in 5s"],
+    ),
     # What runs
     "a program and a command": (settings("command: [ls]"), ["4:41: a program and a command; it can be one of them"]),
     "a command as text": (
@@ -419,7 +474,12 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "a grant of a number": (f"{PAIR}routes: [{{grant: 1, to: b}}]\n", ["6:18: expected text, not 1"]),
     "a grant of what is not exported": (
         f"{PAIR}routes: [{{grant: b, to: a}}]\n",
-        ["6:18: b exports nothing: its service_port is none, not exported"],
+        [
+            (
+                "6:18: b exports nothing: its service_port is none, not exported; "
+                "or say grants: messages, if it makes its own"
+            )
+        ],
     ),
     "a grant between protocols": (
         f'{PAIR}  c: {{program: "m:f", protocol: datagram}}\nroutes: [{{grant: a, to: c}}]\n',
@@ -450,11 +510,94 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "kill as do": (step("{at: a, do: kill}"), [f"7:15: unknown step 'kill'; there are {STEPS}"]),
     "a number as do": (step("{at: a, do: 1}"), ["7:15: expected a step's name, not 1"]),
     "kill misspelt": (step("{kil: a}"), ["7:4: unknown step 'kil'; did you mean 'kill'?"]),
-    "wait": (step("{wait: 1s, within: 2s}"), ["7:4: unknown step 'wait'; there are at, kill, barrier, expect"]),
+    "a wait of some time with a deadline": (
+        step("{wait: 1s, within: 2s}"),
+        ["7:14: unknown key 'within'; there are when, wait"],
+    ),
+    "a wait of any time": (
+        step("{wait: a while}"),
+        ["7:10: 'a while' is no duration; write a number and ms, s or m, as in 5s"],
+    ),
+    "a wait for nothing": (step("{wait: {}}"), ["7:10: nothing to wait for; write exit or report"]),
+    "a wait for something unknown": (
+        step("{wait: {ready: a}}"),
+        ["7:11: unknown key 'ready'; there are exit, report"],
+    ),
+    "a wait for nobody's end": (step("{wait: {exit: c}}"), ["7:17: unknown worker 'c'; there are a, b"]),
+    "a wait for the ends of some and nobody": (
+        step("{wait: {exit: [a, c]}}"),
+        ["7:21: unknown worker 'c'; there are a, b"],
+    ),
+    "a wait for a number's end": (step("{wait: {exit: [a, 1]}}"), ["7:21: expected text, not 1"]),
+    "a wait for nobody's report": (
+        step("{wait: {report: {c: total}}}"),
+        ["7:20: unknown worker 'c'; there are a, b"],
+    ),
     "barrier without a name": (step("{barrier: 1}"), ["7:13: expected text, not 1"]),
     "barrier at a worker": (step("{barrier: x, at: a}"), ["7:3: the key 'do' is missing"]),
-    "pause": (step("{pause: a}"), ["7:4: unknown step 'pause'; there are at, kill, barrier, expect"]),
-    "resume": (step("{resume: a}"), ["7:4: unknown step 'resume'; there are at, kill, barrier, expect"]),
+    "pause nobody": (step("{pause: c}"), ["7:11: unknown worker 'c'; there are a, b"]),
+    "pause twice": (step("{pause: a}\n- {pause: a}"), ["8:11: a was paused in line 7; resume it first"]),
+    "a step at the paused": (
+        step("{pause: a}\n- {at: a, do: socketpair}"),
+        ["8:8: a was paused in line 7; resume it first"],
+    ),
+    "resume who is not paused": (step("{resume: a}"), ["7:12: a is not paused here"]),
+    "resume twice": (step("{pause: a}\n- {resume: a}\n- {resume: a}"), ["9:12: a is not paused here"]),
+    "resume the killed": (step("{kill: a}\n- {resume: a}"), ["8:12: a was killed in line 7"]),
+    "pause the killed": (step("{kill: a}\n- {pause: a}"), ["8:11: a was killed in line 7"]),
+    "resume with a deadline": (
+        step("{resume: a, within: 1s}"),
+        ["7:15: unknown key 'within'; there are when, resume"],
+    ),
+    "repeat without steps": (step("{repeat: 3}"), ["7:3: the key 'steps' is missing"]),
+    "repeat no steps": (step("{repeat: 3, steps: []}"), ["7:22: expected at least one step"]),
+    "repeat a step that is no list": (
+        step("{repeat: 3, steps: {at: a, do: socketpair}}"),
+        ["7:22: expected a list, not a map"],
+    ),
+    "repeat for ever": (
+        step("{repeat: forever, steps: [{at: a, do: socketpair}]}"),
+        ["7:12: 'forever' is no number of rounds; write 1..10000"],
+    ),
+    "repeat nought times": (
+        step("{repeat: 0, steps: [{at: a, do: socketpair}]}"),
+        ["7:12: 0 is no number of rounds; write 1..10000"],
+    ),
+    "repeat an unknown step": (
+        step("{repeat: 2, steps: [{at: a, do: conect}]}"),
+        ["7:35: unknown step 'conect'; did you mean 'connect'?"],
+    ),
+    "repeat a key misspelt": (
+        step("{repeat: 2, steps: [{at: a, do: accept, ass: c}]}"),
+        ["7:43: unknown key 'ass'; did you mean 'as'?"],
+    ),
+    "repeat at nobody": (
+        step("{repeat: 2, steps: [{at: c, do: socketpair}]}"),
+        ["7:28: unknown worker 'c'; there are a, b"],
+    ),
+    "repeat a kill": (step("{repeat: 2, steps: [{kill: a}]}"), ["7:30: a was killed in line 7"]),
+    "repeat beyond measure": (
+        step("{repeat: 10000, steps: [{repeat: 10000, steps: [{at: a, do: socketpair}]}]}"),
+        ["7:27: more than 100000 steps"],
+    ),
+    "a round where nothing is repeated": (
+        step('{at: a, do: close, descriptor: "c{{round}}"}'),
+        ["7:3: nothing is repeated here, and so there is no {{round}}"],
+    ),
+    "one branch alone": (
+        step("{parallel: [{at: a, do: socketpair}]}"),
+        ["7:14: expected at least two branches"],
+    ),
+    "parallel as a map": (step("{parallel: {kill: a}}"), ["7:14: expected a list, not a map"]),
+    "a branch that is no step": (step("{parallel: [{kill: a}, kill]}"), [f"7:26: {A_STEP}"]),
+    "a branch with an unknown step": (
+        step("{parallel: [{kill: a}, [{at: b, do: conect}]]}"),
+        ["7:39: unknown step 'conect'; did you mean 'connect'?"],
+    ),
+    "a worker in two branches": (
+        step("{parallel: [{kill: a}, [{at: a, do: socketpair}]]}"),
+        ["7:26: a is in the branch in line 7 already; it does one thing after the other"],
+    ),
     "a step's unknown key": (
         step("{at: a, do: socketpair, named: x}"),
         ["7:27: unknown key 'named'; there are when, at, do, within, expect, as"],
@@ -475,6 +618,30 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "kill with an expectation": (
         step("{kill: a, expect: {exit: {a: SIGKILL}}}"),
         ["7:13: unknown key 'expect'; there are when, kill, within"],
+    ),
+    "expect nothing": (step("{expect: {}}"), ["7:12: nothing to expect; write exit or report"]),
+    "an unknown worker's report": (
+        step("{expect: {report: {c: {n: 1}}}}"),
+        ["7:22: unknown worker 'c'; there are a, b"],
+    ),
+    "a report as a value": (step("{expect: {report: {a: 5}}}"), ["7:25: expected a map, not 5"]),
+    "a comparison with no number": (
+        step('{expect: {report: {a: {n: [1, ">= many"]}}}}'),
+        [
+            "7:33: '>= many' compares with no number; write one, as in >=0.95, or ==>= many for text that begins so",
+        ],
+    ),
+    "a report in binary": (
+        step("{expect: {report: {a: {n: !!binary aGk=}}}}"),
+        ["7:29: no binary data here: arguments travel as JSON"],
+    ),
+    "a report of a replica that is none": (
+        step('{expect: {report: {a: {n: "{{replica}}"}}}}'),
+        ["7:25: a is no replica, and so has no {{replica}}"],
+    ),
+    "more bytes sent than a word": (
+        step_on_c("{at: a, do: sendmsg, socket: c, expect: {sent: many}}"),
+        ["8:50: 'many' is no number and compares with none; write a whole number, or as in \">=100\""],
     ),
     "expect as text": (step("{expect: fine}"), ["7:12: expected a map, not the text 'fine'"]),
     "exit misspelt": (step("{expect: {exits: {a: 1}}}"), ["7:13: unknown key 'exits'; did you mean 'exit'?"]),

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.planner import plans_of
-from harness.topology.model import (
+from harness.topology.steps import OPERATIONS
+from harness.topology.values import (
     ERRNO_NAMES,
-    OPERATIONS,
     SIGNALS,
     Mistake,
     parse_arguments,
