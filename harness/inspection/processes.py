@@ -5,6 +5,8 @@ has its memory behind a file system of its own: whoever calls it does so in a th
 """
 
 import fcntl
+import functools
+import operator
 import os
 import platform
 import stat
@@ -83,14 +85,13 @@ def _process(pid: int) -> Process:
 def holds_signal(pid: int, number: int) -> bool:
     """Say whether a signal is yet to be handled by a process, or kept from it: pending, or blocked in a thread."""
     tasks = (f"/proc/{pid}/task/{thread}" for thread in _numbers(f"/proc/{pid}/task", THREADS_MAX))
-    held = (_signals(task, "SigPnd") | _signals(task, "ShdPnd") | _signals(task, "SigBlk") for task in tasks)
-    return any(signals >> (number - 1) & 1 for signals in held)
+    return any(_signals(task, "SigPnd", "ShdPnd", "SigBlk") >> (number - 1) & 1 for task in tasks)
 
 
-def _signals(task: str, which: str) -> int:
-    """Return a set of signals of /proc/PID/status, as a number; none where it cannot be read."""
+def _signals(task: str, *sets: str) -> int:
+    """Return the union of these sets of signals of /proc/PID/status, as bits; none where it cannot be read."""
     status = dict(line.partition(":")[::2] for line in _read(f"{task}/status").splitlines())
-    return int(status.get(which, "0"), 16)
+    return functools.reduce(operator.or_, (int(status.get(name, "0"), 16) for name in sets))
 
 
 def _thread(process: str, number: int) -> Thread:

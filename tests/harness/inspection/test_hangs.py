@@ -166,6 +166,27 @@ def test_an_address_that_was_promised_and_not_exported_is_waited_for(run: Run, p
     )
 
 
+def test_an_address_that_came_later_is_called_by_its_imports_name(run: Run) -> None:
+    topology = PROBES.replace("grant: a,", "grant: a.extra,")
+    scenario = (
+        "- {at: a, do: makeboundsock, as: [own, its_address]}\n"
+        "- {at: a, do: export, address: its_address, name: extra}\n"
+        f"- {{at: b, do: connect, address: a.extra, {LATE}}}\n"
+    )
+    hang = hang_of(run(f"{topology}scenario:\n{scenario}", protocol="acknowledged"))
+    (connection, address) = hang.workers["b"].threads[0].waited
+    assert (address.name, [holder.name for holder in address.holders]) == ("a.extra", ["own"])
+    assert (connection.queued, [holder.name for holder in connection.holders]) == (True, ["own"])
+
+
+def test_who_waits_for_one_that_the_scenario_has_stopped_is_told_so(run: Run, protocol: str) -> None:
+    scenario = f"{CONNECTED}- {{pause: a}}\n- {{at: b, do: recvmsg, socket: to_a, {LATE}}}\n"
+    outcome = run(f"{PROBES}scenario:\n{scenario}", protocol=protocol)
+    (waited,) = hang_of(outcome).workers["b"].threads[0].waited
+    assert told(outcome)[0] == f"b waits for a (recvmsg on {waited}); a is stopped"
+    assert hang_of(outcome).workers["a"].stack == ()
+
+
 PROGRAM: Final = """
     import os, signal, sys, threading, time
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.cli import chosen, planned
 from harness.events import Offence, Reported, StepEnded
+from harness.hang import Doing, Hang, WorkerState
 from harness.outcome import Outcome, Output, Status, WorkerOutcome
 from harness.plan import Plan
 from harness.planner import plans_of
@@ -109,6 +110,12 @@ def test_a_failure_is_told_with_place_reason_account_output_and_how_to_repeat_it
         "",
         f"repeat it: imclab run -v {receiving.file}",
     ]
+
+
+def test_a_hang_is_told_behind_the_reason(receiving: Plan) -> None:
+    hang = Hang({"a": WorkerState("a", Doing.IDLE)}, (), (), ())
+    lines = failure(receiving, replace(ended(receiving, {"error": None}), hang=hang)).splitlines()
+    assert lines[:4] == ["file:1:2: because", "", "when the deadline passed:", "  a  idle: it waits for the scenario"]
 
 
 def test_a_failure_without_a_step_is_told_with_its_file(receiving: Plan) -> None:
