@@ -14,6 +14,7 @@ import pytest
 
 from harness import Status, run_topology
 from harness.events import AddressExported, StepUnfinished, WorkerReady, WorkerStarted
+from harness.lookout import Lookout
 from harness.member import Member
 from harness.planner import only_plan_of
 from harness.spawn import Zygote
@@ -79,6 +80,24 @@ def test_a_worker_that_does_not_stop_is_killed_and_fails_the_run(tmp_path: Path)
     outcome = run_topology(write(tmp_path, topology, guest="import time\n\ndef main(worker): time.sleep(3600)\n"))
     assert (outcome.status, outcome.reason) == (Status.FAILED, "guest did not stop within 0.1 s and was killed")
     assert outcome.workers["guest"].exit_status == -signal.SIGKILL
+
+
+def test_a_worker_that_ends_while_it_is_looked_at_has_overstayed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def until_it_has_ended(lookout: Lookout) -> None:
+        await lookout._members["guest"].exited()
+
+    monkeypatch.setattr(Lookout, "look", until_it_has_ended)
+    topology = """
+        workers:
+          guest: {program: "guest:main", protocol: socketpair, stop: {within: 100ms}}
+        scenario: []
+    """
+    late = "import time\n\ndef main(worker):\n    worker.next_step()\n    time.sleep(0.5)\n"
+    outcome = run_topology(write(tmp_path, topology, guest=late))
+    assert outcome.workers["guest"].exit_status == 0
+    assert (outcome.status, outcome.reason) == (Status.FAILED, "guest did not stop within 0.1 s and was killed")
 
 
 def test_a_run_ends_at_its_deadline_and_tells_what_was_going_on(tmp_path: Path) -> None:
