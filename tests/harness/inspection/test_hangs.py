@@ -166,6 +166,12 @@ def test_an_address_that_was_promised_and_not_exported_is_waited_for(run: Run, p
     )
 
 
+def test_a_probe_between_its_steps_is_idle_whatever_it_was_promised(run: Run) -> None:
+    topology = PROBES.replace("grant: a,", "grant: a.extra,")
+    scenario = f"- {{at: b, do: socketpair}}\n- {{at: a, do: accept, {LATE}}}\n"
+    assert hang_of(run(f"{topology}scenario:\n{scenario}", protocol="socketpair")).workers["b"].doing is Doing.IDLE
+
+
 def test_an_address_that_came_later_is_called_by_its_imports_name(run: Run) -> None:
     topology = PROBES.replace("grant: a,", "grant: a.extra,")
     scenario = (
@@ -184,7 +190,7 @@ def test_who_waits_for_one_that_the_scenario_has_stopped_is_told_so(run: Run, pr
     outcome = run(f"{PROBES}scenario:\n{scenario}", protocol=protocol)
     (waited,) = hang_of(outcome).workers["b"].threads[0].waited
     assert told(outcome)[0] == f"b waits for a (recvmsg on {waited}); a is stopped"
-    assert hang_of(outcome).workers["a"].stack == ()
+    assert (hang_of(outcome).workers["a"].stack, hang_of(outcome).workers["a"].remark) == ((), "")
 
 
 PROGRAM: Final = """

@@ -92,13 +92,16 @@ def test_a_process_that_is_gone_is_none() -> None:
     assert look([gone.pid]) == ()
 
 
+def commands_of(pid: int) -> list[str]:
+    return [process.command for process in look(family(pid, children()))]
+
+
 def test_children_belong_to_the_family() -> None:
     script = "import subprocess; subprocess.run(['sleep', '1000'])"
     with subprocess.Popen([sys.executable, "-c", script]) as parent:
         try:
-            until(lambda: len(family(parent.pid, children())) == 2, "it has a child")
-            commands = [process.command for process in look(family(parent.pid, children()))]
-            assert commands[1:] == ["sleep"]
+            # It is a fork of its parent before it is a program of its own.
+            until(lambda: commands_of(parent.pid)[1:] == ["sleep"], "its child is seen")
         finally:
             for pid in reversed(family(parent.pid, children())):
                 os.kill(pid, 9)

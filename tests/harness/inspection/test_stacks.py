@@ -1,5 +1,7 @@
 """What arrives on a stderr while a stack was asked for: which of it is the stack, and which is the worker's own."""
 
+import asyncio
+import os
 import signal
 import time
 
@@ -7,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.capture import DIVERTED_BYTES
-from harness.inspection.stacks import LINE_MAX, LINES_MAX, can_answer, split
-from harness.spawn import ROOT
+from harness.capture import DIVERTED_BYTES, Capture
+from harness.inspection.stacks import LINE_MAX, LINES_MAX, can_answer, split, stack_of
+from harness.spawn import ROOT, Process
 from sandbox.abi import STACKS_SIGNAL
 
 HEAD = b"Current thread 0x00007efd807bab80 (most recent call first):\n"
@@ -67,6 +69,23 @@ def test_no_line_takes_long_to_be_told_from_a_stack(piece: bytes) -> None:
     began = time.process_time()
     split(piece * (DIVERTED_BYTES // len(piece)))
     assert time.process_time() - began < 1
+
+
+def test_what_a_worker_writes_while_it_is_asked_stays_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> tuple[tuple[str, ...], bytes]:
+        capture = Capture()
+        writer = capture.open()
+        os.write(writer, b"before\n")
+        monkeypatch.setattr(
+            signal, "pidfd_send_signal", lambda *_: os.write(writer, b"own\n" + HEAD + FRAME + b"more\n")
+        )
+        told = await stack_of(Process(os.getpid(), -1, asyncio.get_running_loop().create_future()), capture)
+        capture.finish()
+        return told, capture.output().kept
+
+    told, kept = asyncio.run(ask())
+    assert [line.split()[0] for line in told] == ["Current", "File"]
+    assert kept == b"before\nown\nmore\n"
 
 
 def test_who_has_no_handler_for_the_signal_cannot_answer() -> None:
