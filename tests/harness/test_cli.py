@@ -118,7 +118,7 @@ def test_any_statuses_of_cells_make_the_documented_exit_status(
     async def pretend(plan: Plan) -> Outcome:
         return Outcome(plan.cell, next(outcomes, Status.PASSED), "said so", {}, ())
 
-    monkeypatch.setattr(cli, "supervise", pretend)
+    monkeypatch.setattr("harness.supervisor.supervise", pretend)
     assert status_of("run", file) == worst(statuses).exit_code
 
 
@@ -143,7 +143,7 @@ def test_what_goes_wrong_in_a_run_has_its_own_exit_status(
     async def fail(_: Plan) -> Outcome:
         raise raised
 
-    monkeypatch.setattr(cli, "supervise", fail)
+    monkeypatch.setattr("harness.supervisor.supervise", fail)
     assert status_of("run", INTRODUCTION) == status
     told = capsys.readouterr().err
     assert words in told
