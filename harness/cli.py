@@ -16,11 +16,12 @@ import typer
 from harness import loader
 from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
 from harness.interrupts import Interrupts
-from harness.outcome import Status, worst
+from harness.outcome import Outcome, Status, worst
 from harness.plan import Plan
 from harness.planner import plans_of
+from harness.report.plan import described
 from harness.report.text import account, failure, summary
-from harness.supervisor import supervise
+from harness.supervisor import supervise_all
 from harness.topology import SUFFIX
 from harness.topology.load import LONE_SURROGATE, scalar
 from harness.topology.schema import schema_text
@@ -38,6 +39,8 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a variable, or choose a value of an axis of the matrix."),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan of each run, and start nothing.")]
+Jobs = Annotated[int, typer.Option("-j", metavar="N", min=1, help="So many runs at the same time.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell what happened in each run.")]
 
 
@@ -47,19 +50,28 @@ def imclab() -> None:
 
 
 @app.command()
-def run(files: Files, protocol: Protocol = None, set_: Set = None, verbose: Verbose = False) -> None:
-    """Run every cell of every file, one after the other."""
-    statuses = []
-    for plan in planned(files, chosen(protocol, set_)):
-        outcome = interrupts.run(supervise(plan))
+def run(
+    files: Files,
+    protocol: Protocol = None,
+    set_: Set = None,
+    verbose: Verbose = False,
+    dry_run: DryRun = False,
+    jobs: Jobs = 1,
+) -> None:
+    """Run every cell of every file, and tell how each ended, in the order of the files."""
+    plans = planned(files, chosen(protocol, set_))
+    if dry_run:
+        typer.echo("\n\n".join(map(described, plans)))
+        return
+    statuses = list[Status]()
+
+    def tell(plan: Plan, outcome: Outcome) -> None:
         statuses.append(outcome.status)
+        typer.echo(f"{account(plan, outcome)}\n" if verbose and outcome.passed else summary(outcome))
         if not outcome.passed:
-            typer.echo(summary(outcome))
             typer.echo(failure(plan, outcome), err=True)
-        elif verbose:
-            typer.echo(f"{account(plan, outcome)}\n")
-        else:
-            typer.echo(summary(outcome))
+
+    interrupts.run(supervise_all(plans, jobs, tell))
     raise typer.Exit(worst(statuses).exit_code)
 
 

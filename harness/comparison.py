@@ -56,7 +56,7 @@ def difference_of(expected: object, value: object) -> str | None:
         return None
     path, wanted, got = where
     inside = f"in {'.'.join(map(str, path))}: " if path else ""
-    return f"{inside}expected {_shown(wanted)}, got {_shown(got)}"
+    return f"{inside}expected {shown(wanted)}, got {shown(got)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +107,19 @@ def _operand(text: str) -> int | float | str | bool:
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
-def _shown(value: object) -> str:
-    """Return a value as JSON, which escapes what a terminal would obey; a comparison as it is."""
+def shown(value: object) -> str:
+    """Return a value for a reader, not too much of it.
+
+    As JSON, which escapes what a terminal would obey; a comparison as it is.
+    """
     match value:
         case Nothing():
             return "nothing"
         case str(text) if Comparison.of(text) and text.isprintable():
-            shown = text
+            text_shown = text
         case _:
             try:
-                shown = json.dumps(value)
+                text_shown = json.dumps(value)
             except RecursionError:
-                shown = "something nested too deep to be shown"
-    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+                text_shown = "something nested too deep to be shown"
+    return text_shown if len(text_shown) <= SHOWN else f"{text_shown[:SHOWN]}…"

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from harness.undertaker import Undertaker
 from sandbox import control
 from sandbox.abi import NONBLOCK
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
-from sandbox.transport import abandon
 
 # How much of one worker is read before the others get their turn.
 MESSAGES_A_TURN: Final = 32
@@ -59,8 +59,11 @@ class Offence(Exception):
 class ControlChannel:
     """One worker's control channel; owns `sock`."""
 
-    def __init__(self, imc: Imc, sock: ConnectedSocket, listener: Listener) -> None:
-        self._imc = imc
+    def __init__(
+        self, protocol: str, layout: str, sock: ConnectedSocket, listener: Listener, undertaker: Undertaker
+    ) -> None:
+        self._imc = Imc(protocol, layout, discard=undertaker.bury)
+        self._undertaker = undertaker
         self._sock = sock
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -69,6 +72,7 @@ class ControlChannel:
         self._reading = True
         self._unsent: deque[tuple[bytes, SocketAddress | None]] = deque()
         self._patience: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock.fileno(), self.read, MESSAGES_A_TURN)
 
     def tell(self, data: bytes, address: SocketAddress | None = None) -> None:
@@ -87,7 +91,9 @@ class ControlChannel:
             try:
                 self._imc.imc_sendmsg(self._sock, data, () if address is None else (address,), flags=NONBLOCK)
             except EndOfStream:
+                # It ended, or it will hear nothing any more, whatever it still says.
                 self._forget_unsent()
+                self._listener.closed()
                 return
             except ImcError as error:
                 if error.errno != errno.EAGAIN and in_flight(error) is None:
@@ -97,16 +103,18 @@ class ControlChannel:
             self._unsent.popleft()
             self._made_room()
             if address is not None:
-                address.close()
+                self._undertaker.bury([address.take()])
 
     def _wait_for_room(self, *, writable: bool) -> None:
-        if self._patience is None:
-            self._patience = self._loop.call_later(UNREAD_SECONDS, self._lose_patience)
         if writable:
+            if self._patience is None:
+                self._patience = self._loop.call_later(UNREAD_SECONDS, self._lose_patience)
             self._loop.add_writer(self._sock.fileno(), self._send)
         else:
-            # Nothing tells when the descriptors of our user that are in flight have become fewer.
-            self._loop.call_later(IN_FLIGHT_SECONDS, self._send)
+            # Whoever filled the quota of descriptors in flight, it need not be this worker; nothing tells when there
+            # is room again.
+            self._made_room()
+            self._retry = self._loop.call_later(IN_FLIGHT_SECONDS, self._send)
 
     def _made_room(self) -> None:
         """Something was read: whoever reads on will not be called an offender."""
@@ -123,9 +131,9 @@ class ControlChannel:
     def _forget_unsent(self) -> None:
         if self._sock.fileno() >= 0:
             self._made_room()
-        for _, address in self._unsent:
-            if address is not None:
-                address.close()
+        if self._retry is not None:
+            self._retry.cancel()
+        self._undertaker.bury(address.take() for _, address in self._unsent if address is not None)
         self._unsent.clear()
 
     def read(self, messages: int | None = None) -> None:
@@ -159,10 +167,12 @@ class ControlChannel:
             self._sock.socket.shutdown(_socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close our end, and discard what is still queued there."""
+        """Close our end, with what is still queued there."""
         self._forget_unsent()
         self._stop_reading()
-        abandon(self._sock.socket)
+        with suppress(OSError):
+            self._sock.socket.shutdown(_socket.SHUT_RDWR)
+        self._undertaker.bury([self._sock.take()])
 
     def _stop_reading(self) -> None:
         """Read nothing more, however much there is."""
@@ -181,8 +191,7 @@ class ControlChannel:
                     kinds = ", ".join(type(descriptor).__name__ for descriptor in descriptors)
                     raise Offence(f"descriptors that nobody asked for: {kinds}")
         finally:
-            for descriptor in descriptors:
-                descriptor.close()
+            self._undertaker.bury(descriptor.take() for descriptor in descriptors)
 
     def _take_message(self, data: bytes) -> None:
         try:

@@ -68,8 +68,8 @@ class Director:
                 return
             raise Verdict(Status.FAILED, f"{step.worker} {ended} during {step.text}", step.place) from None
         except ValueError as error:
-            text = f"{step.worker} answered {step.text} with {error}"
-            raise Verdict(Status.FAILED, text, step.place) from None
+            self._members[step.worker].offended(f"it answered {step.text} with {error}")
+            return
         del self.pending[step.worker]
         self._journal.add(StepEnded, worker=step.worker, step=step.number, result=result, difference=differs)
         if differs:

@@ -22,14 +22,16 @@ import errno
 import os
 import select
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from harness.undertaker import Undertaker
 from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, over
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS, AddressForm, abstract_name, take_connection, token_of_address
-from sandbox.transport import abandon, abandon_shared, send_packet
+from sandbox.transport import send_packet
 
 # How many connections of one facet are passed on before the others get their turn.
 CONNECTIONS_A_TURN: Final = 32
@@ -75,11 +77,11 @@ class Facet:
         # A connection that the exporter's queue had no room for.
         self.held: ConnectedSocket | None = None
 
-    def close(self) -> None:
-        """Close what is here."""
-        abandon(self.bound.socket)
-        if self.held is not None:
-            self.held.close()
+    def take(self) -> list[int]:
+        """Hang up, and give away the fds that are here."""
+        with suppress(OSError):
+            self.bound.socket.shutdown(_socket.SHUT_RDWR)
+        return [self.bound.take(), *([] if self.held is None else [self.held.take()])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Forwarder:
         protocol: str,
         address: SocketAddress,
         hangups: Hangups,
+        undertaker: Undertaker,
         ours: set[str],
         refused: Callable[[str, str], None],
     ) -> None:
@@ -118,6 +121,8 @@ class Forwarder:
         self._imc = Imc(protocol)
         self._by_token = PROTOCOLS[protocol].address_form is AddressForm.TOKEN
         self._hangups = hangups
+        self._undertaker = undertaker
+        self._retry: asyncio.TimerHandle | None = None
         self._ours = ours
         self._refused = refused
         self._loop = asyncio.get_running_loop()
@@ -178,8 +183,14 @@ class Forwarder:
         if target is not None:
             self._hangups.forget(target.fileno())
             self._loop.remove_writer(target.fileno())
-            # The exporter holds it, too: what it has at 4 is the same open file.
-            abandon_shared(target)
+            # No shutdown: the exporter holds it, too; what it has at 4 is the same open file.
+            self._undertaker.bury([target.detach()])
+        self._forget_retry()
+
+    def _forget_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def _drop(self, facet: Facet) -> None:
         """Close one facet; the last one takes the exporter's address along."""
@@ -188,7 +199,7 @@ class Forwarder:
         self._facets.remove(facet)
         if facet in self._stalled:
             self._stalled.remove(facet)
-        facet.close()
+        self._undertaker.bury(facet.take())
         if not self._facets:
             self._close_target()
 
@@ -196,7 +207,9 @@ class Forwarder:
         """Pass on what the facet's holders ask for."""
         for _ in range(CONNECTIONS_A_TURN):
             try:
-                connection = take_connection(facet.bound.socket, self._message, nonblock=True)
+                connection = take_connection(
+                    facet.bound.socket, self._message, nonblock=True, discard=self._undertaker.bury
+                )
             except BlockingIOError:
                 return
             except EndOfStream:
@@ -211,7 +224,7 @@ class Forwarder:
             except ConnectionResetError:
                 continue
             if identity_of(connection.fileno()) in self._ours:
-                connection.close()
+                self._undertaker.bury([connection.take()])
                 self._refused(facet.importer, "a connection that is one of the supervisor's own sockets")
             elif not self._forward(facet, connection):
                 return
@@ -228,12 +241,14 @@ class Forwarder:
         except OSError as error:
             if error.errno == errno.ETOOMANYREFS:
                 self._stall(facet, connection)
-                self._loop.call_later(IN_FLIGHT_SECONDS, self._resume)
+                if self._retry is None:
+                    self._retry = self._loop.call_later(IN_FLIGHT_SECONDS, self._resume)
                 return False
             # The exporter is gone.
-            connection.close()
+            self._undertaker.bury([connection.take()])
             self.close()
             return False
+        # The exporter's queue holds it by now. At once, for while we hold it its peer sees no end.
         connection.close()
         return True
 
@@ -245,6 +260,7 @@ class Forwarder:
 
     def _resume(self) -> None:
         """Go on with the facets that waited, the first one first."""
+        self._forget_retry()
         if self._target is not None:
             self._loop.remove_writer(self._target.fileno())
         stalled, self._stalled = self._stalled, []

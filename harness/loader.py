@@ -13,7 +13,7 @@ import resource
 import signal
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -41,10 +41,12 @@ def main(arguments: Sequence[str]) -> int:
     """Load and run a module, and return the exit status of sel_ldr."""
     try:
         load = parse(arguments, os.environ)
+        # Whatever is opened from here on is ours, and nothing that was handed down.
+        held = frozenset(filter(is_open, {*STANDARD, *(handed.ours for handed in load.handed)}))
         with ExitStack() as stack:
             log = Log(load, stack)
             command = command_of(load)
-            with descriptors_of(load) as table:
+            with descriptors_of(load, held) as table:
                 log.tell(1, f"{load.module}: descriptors {', '.join(map(str, sorted(table)))}")
                 return 0 if load.quits else asyncio.run(run(load, command, table, log))
     except Refusal as refusal:
@@ -110,17 +112,19 @@ def looks_loadable(file: Path) -> bool:
 
 
 @contextmanager
-def descriptors_of(load: Load) -> Iterator[dict[int, Descriptor]]:
+def descriptors_of(load: Load, held: Container[int]) -> Iterator[dict[int, Descriptor]]:
     """Yield the module's descriptors by their numbers there, each ours to close; the address is sent already.
+
+    `held` are those that we were started with.
 
     Raises Refusal, ImcError.
     """
     table: dict[int, Descriptor] = {}
     try:
-        for number in filter(is_open, STANDARD):
+        for number in (number for number in STANDARD if number in held):
             table[number] = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0))
         for handed in load.handed:
-            descriptor = descriptor_of(handed)
+            descriptor = descriptor_of(handed, held)
             if handed.theirs in table:
                 table[handed.theirs].close()
             table[handed.theirs] = descriptor
@@ -139,10 +143,10 @@ def descriptors_of(load: Load) -> Iterator[dict[int, Descriptor]]:
             descriptor.close()
 
 
-def descriptor_of(handed: Handed) -> Descriptor:
+def descriptor_of(handed: Handed, held: Container[int]) -> Descriptor:
     """Return a descriptor of ours as the module is to have it, owned by the caller. Raises Refusal."""
     what = f"-{handed.option} {handed.theirs}:{handed.ours}"
-    if not is_open(handed.ours):
+    if handed.ours not in held:
         raise Refusal(f"{what}: we have no descriptor {handed.ours}", NO_MODULE)
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if handed.theirs >= limit:

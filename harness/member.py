@@ -22,11 +22,11 @@ from harness.outcome import WorkerOutcome, describe_exit
 from harness.plan import EXPORTED, MAIN, OPEN_FILES, Limits, Own, Readiness, WorkerPlan
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
+from harness.undertaker import Undertaker
 from harness.waiting import fail, settle
 from sandbox import control
 from sandbox.abi import SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.descriptors import ConnectedSocket, SocketAddress
-from sandbox.imc import Imc
 from sandbox.transport import seqpacket_pair
 
 # After SIGKILL nothing but the kernel has to act.
@@ -46,7 +46,7 @@ class Member:
     `overstayed`: it had to be killed at the end of the run; `overran`: at the end of its own time.
     """
 
-    def __init__(self, plan: WorkerPlan, journal: Journal, routing: Routing) -> None:
+    def __init__(self, plan: WorkerPlan, journal: Journal, routing: Routing, undertaker: Undertaker) -> None:
         self.plan = plan
         self.exit_status: int | None = None
         self.offence: str | None = None
@@ -56,6 +56,7 @@ class Member:
         self.reports: dict[str, object] = {}
         self._journal = journal
         self._routing = routing
+        self._undertaker = undertaker
         self._exported: set[str] = set()
         self._owes_own_address = plan.service_port == EXPORTED
         loop = asyncio.get_running_loop()
@@ -109,9 +110,8 @@ class Member:
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
-            self._channel = ControlChannel(
-                Imc(self.plan.protocol, self.plan.layout), ConnectedSocket(ours.take()), self
-            )
+            sock = ConnectedSocket(ours.take())
+            self._channel = ControlChannel(self.plan.protocol, self.plan.layout, sock, self, self._undertaker)
         self._process.exited.add_done_callback(self._ended)
         if self.plan.ready_by is Readiness.START:
             self._become_ready()

@@ -1,5 +1,7 @@
 """Topologies as tests: `*.imclab.yaml` files are collected, an item a cell, and `imclab` runs one from a test."""
 
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,9 @@ import pytest
 from harness.errors import TopologyError
 from harness.outcome import Outcome
 from harness.plan import Plan
-from harness.planner import plans_of
-from harness.report.text import failure
-from harness.supervisor import run_plan, run_topology
+from harness.planner import only_plan_of, plans_of
+from harness.report.kept import keep
+from harness.supervisor import run_plan
 from harness.topology import SUFFIX
 
 
@@ -22,21 +24,28 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "TopologyF
 
 @pytest.fixture
 def imclab(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
-    """Return `imclab(path, **variables) -> Outcome`; a path that is not here is looked up beside the test."""
+    """Return `imclab(path, **variables) -> Outcome`; a path that is not here is looked up beside the test.
+
+    Of a run that does not pass, the report and the workers' output are kept below the test's tmp_path.
+    """
+    runs = itertools.count()
 
     def run(path: str | Path, **variables: Any) -> Outcome:
         beside = request.path.parent / path
-        return run_topology(beside if beside.exists() and not Path(path).exists() else path, **variables)
+        plan = only_plan_of(beside if beside.exists() and not Path(path).exists() else Path(path), variables)
+        outcome = run_plan(plan)
+        number = next(runs)
+        if not outcome.passed:
+            folder: Path = request.getfixturevalue("tmp_path") / f"imclab-{number}"
+            folder.mkdir()
+            keep(folder, plan, outcome)
+        return outcome
 
     return run
 
 
 class RunFailed(Exception):
-    """A cell's run did not pass."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
+    """A cell's run did not pass; the message is the report."""
 
 
 class TopologyFile(pytest.File):
@@ -63,13 +72,15 @@ class TopologyItem(pytest.Item):
         """Run the cell."""
         outcome = run_plan(self.plan)
         if not outcome.passed:
-            raise RunFailed(outcome)
+            temporary: pytest.TempPathFactory = self.config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 - what is no function has no fixtures
+            folder = temporary.mktemp(re.sub(r"\W", "_", self.name))
+            raise RunFailed(keep(folder, self.plan, outcome))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Tell a failed run in its own words, anything else as pytest does."""
         match excinfo.value:
-            case RunFailed(outcome=outcome):
-                return failure(self.plan, outcome)
+            case RunFailed() as failed:
+                return str(failed)
             case _:
                 return super().repr_failure(excinfo, style)
 

@@ -13,6 +13,7 @@ from harness import events
 from harness.facets import Forwarder, Hangups, Way
 from harness.journal import Journal
 from harness.plan import MAIN, NONE, ChannelEnd, Grant, HostFilePlan, Own, Plan, Slot, WorkerPlan
+from harness.undertaker import Undertaker
 from sandbox.descriptors import BoundSocket, Descriptor, SocketAddress
 from sandbox.imc import Imc
 from sandbox.transport import seqpacket_pair
@@ -27,9 +28,16 @@ Address = tuple[str, str]
 class Routing:
     """The grants of one run. `deliver(importer, name, address)` passes an address on, and owns it."""
 
-    def __init__(self, plan: Plan, journal: Journal, deliver: Callable[[str, str, SocketAddress], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        undertaker: Undertaker,
+        deliver: Callable[[str, str, SocketAddress], None],
+    ) -> None:
         self._plan = plan
         self._journal = journal
+        self._undertaker = undertaker
         self._deliver = deliver
         self._tables: dict[str, dict[int, Descriptor]] = {name: {} for name in plan.workers}
         self._bounds: dict[str, BoundSocket] = {}
@@ -167,7 +175,9 @@ class Routing:
         elif any(grant.facet for _, grant in self._edges.get(source, ())):
             assert self._hangups is not None  # noqa: S101 - nothing is exported before it is there
             protocol = self._plan.workers[source[0]].protocol
-            self._forwarders[source] = Forwarder(protocol, duplicate(address), self._hangups, self._ours, self._refused)
+            self._forwarders[source] = Forwarder(
+                protocol, duplicate(address), self._hangups, self._undertaker, self._ours, self._refused
+            )
 
     def _granted(self, importer: str, grant: Grant) -> SocketAddress:
         """Return the address that this grant gives, owned by the caller. Raises OSError."""

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from harness.comparison import difference_of
 from harness.topology.steps import ExpectMessage, ExpectResult, ExpectSent
-from harness.topology.values import ERRNO_NAMES
+from harness.topology.values import DESCRIPTOR_KINDS, ERRNO_NAMES
 from sandbox.control import generated
 
 SHOWN_BYTES: Final = 60
+# What a probe may say that a descriptor is.
+KINDS: Final = frozenset({*DESCRIPTOR_KINDS, "BoundSocket", "ConnectedSocket"})
 
 
 def difference(expected: ExpectResult, result: Mapping[str, Any]) -> str | None:
@@ -131,7 +133,7 @@ def _descriptors(expected: ExpectMessage, result: Mapping[str, Any]) -> str | No
 def kind_of(described: object) -> str:
     """Return the kind of a descriptor that a worker describes. Raises ValueError where it does not."""
     match described:
-        case {"kind": str(kind)}:
+        case {"kind": str(kind)} if kind in KINDS:
             return kind
         case _:
             raise ValueError("a result whose descriptors have no kind")

@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +25,10 @@ from harness.plan import Plan
 from harness.planner import only_plan_of
 from harness.routing import Routing
 from harness.spawn import Zygote, ZygoteError
+from harness.undertaker import Undertaker
 from harness.verdict import Verdict, tasks, together
 from sandbox.abi import FIRST_IMPORT
+from sandbox.descriptors import SocketAddress
 
 # How many workers are being started at a time: each takes a handful of descriptors until the zygote has them.
 STARTS_AT_ONCE: Final = 16
@@ -51,6 +54,22 @@ def run_topology(path: str | Path, **variables: Any) -> Outcome:
 def run_plan(plan: Plan) -> Outcome:
     """Run `plan` on an event loop of its own and return its outcome."""
     return asyncio.run(supervise(plan))
+
+
+async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, Outcome], None]) -> None:
+    """Run all plans, `jobs` of them at a time, and tell of each outcome, in the order of the plans, as soon as may be.
+
+    All of them share this loop; what they use of the machine, and what they may break, they do not share.
+    """
+    window = asyncio.Semaphore(jobs)
+
+    async def supervised(plan: Plan) -> Outcome:
+        async with window:
+            return await supervise(plan)
+
+    async with tasks() as group:
+        for plan, outcome in [(plan, group.create_task(supervised(plan))) for plan in plans]:
+            tell(plan, await outcome)
 
 
 async def supervise(plan: Plan) -> Outcome:
@@ -111,11 +130,17 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.journal = Journal()
-        self.routing = Routing(plan, self.journal, lambda name, *granted: self.members[name].deliver(*granted))
-        self.members = {name: Member(worker, self.journal, self.routing) for name, worker in plan.workers.items()}
+        self._undertaker = Undertaker()
+        self.routing = Routing(plan, self.journal, self._undertaker, self._deliver)
+        self.members = {
+            name: Member(worker, self.journal, self.routing, self._undertaker) for name, worker in plan.workers.items()
+        }
         self.director = Director(self.members, self.journal)
         self.lookout = Lookout(plan, self.members, self.routing, self.journal, self.director.pending)
         self._zygote: Zygote | None = None
+
+    def _deliver(self, importer: str, name: str, address: SocketAddress) -> None:
+        self.members[importer].deliver(name, address)
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
@@ -229,3 +254,4 @@ class Run:
             self.routing.close()
             for member in self.members.values():
                 member.close()
+            self._undertaker.close()

@@ -7,7 +7,7 @@ refuses, for honest programs; what arrives from another process is checked here 
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from sandbox.abi import (
@@ -64,6 +64,7 @@ class Imc:
     backlog           stream: how many connections may wait
     connect_deadline  acknowledged: seconds until imc_connect is ETIMEDOUT; None is for ever
     choose_token      stream, datagram: returns 27 letters and digits; for tests that force a collision
+    discard           closes fds that arrived and that nobody wants
 
     Raises ValueError for an unknown protocol and for a layout that does not go with it.
     """
@@ -76,6 +77,7 @@ class Imc:
         backlog: int = BACKLOG,
         connect_deadline: float | None = 5.0,
         choose_token: Callable[[], str | bytes] = choose_random_token,
+        discard: Callable[[Iterable[int]], None] = discard,
     ) -> None:
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
@@ -83,6 +85,7 @@ class Imc:
         if layout is not None and layout not in kind.layouts:
             raise ValueError(f"layout {layout!r} does not go with {protocol}: {' or '.join(kind.layouts)}")
         self.protocol = protocol
+        self._discard = discard
         self.layout = layout or kind.layouts[0]
         self._layout = LAYOUTS[self.layout]
         self._by_token = kind.address_form is AddressForm.TOKEN
@@ -200,7 +203,7 @@ class Imc:
         *,
         nonblock: bool,
     ) -> Message:
-        packet = receive_packet(socket.socket, buffer, nonblock=nonblock)
+        packet = receive_packet(socket.socket, buffer, nonblock=nonblock, discard=self._discard)
         pending = list(packet.fds)
         adopted: list[Descriptor] = []
         try:
@@ -216,15 +219,12 @@ class Imc:
             if pending:
                 raise MalformedMessage(f"{len(pending)} descriptors more than the tags tell")
         except BaseException:
-            discard(pending)
-            for descriptor in adopted:
-                descriptor.close()
+            self._discard([*pending, *(descriptor.take() for descriptor in adopted)])
             raise
         answer = DATA_TRUNCATED if packet.size - data_offset > size else 0
         if len(adopted) > max_descriptors:
             answer |= DESCRIPTORS_TRUNCATED
-            for descriptor in adopted[max_descriptors:]:
-                descriptor.close()
+            self._discard([descriptor.take() for descriptor in adopted[max_descriptors:]])
         data = bytes(buffer[data_offset : min(packet.size, data_offset + size)])
         return Message(data, tuple(adopted[:max_descriptors]), answer)
 

@@ -16,7 +16,7 @@ import fcntl
 import os
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from struct import pack, unpack
 from typing import Final, NamedTuple
@@ -40,9 +40,6 @@ _FIONREAD: Final = 0x541B  # asm-generic/ioctls.h
 # SCM_RIGHTS at its fullest, and what else a co-holder can make the kernel deliver with every packet
 # (credentials, a pidfd, a security label, timestamps), with room to spare.
 CONTROL_ROOM: Final = _socket.CMSG_SPACE(KERNEL_DESCRIPTORS_MAX * 4) + 1024
-
-# More packets than a socket's queue takes, however small they are: a peer may send as fast as we discard.
-QUEUE_MAX: Final = 1024
 
 _BACK_OFF_FIRST: Final = 0.001
 _BACK_OFF_LONGEST: Final = 0.05
@@ -69,11 +66,12 @@ def seqpacket_pair() -> tuple[int, int]:
 
 
 def discard(fds: Iterable[int]) -> None:
-    """Close fds that a stranger sent and nobody wants, without waiting for anything.
+    """Close fds that a stranger sent and nobody wants; what is -1 was closed already.
 
-    A TCP socket with unsent data and SO_LINGER would hold whoever closes it last for as long as its sender chose.
+    A TCP socket with unsent data and SO_LINGER would hold whoever closes it last for as long as its sender chose: these
+    will not. One that lies in the queue of one of these may; who cannot wait has harness/undertaker.py.
     """
-    for fd in fds:
+    for fd in (fd for fd in fds if fd >= 0):
         # What is no socket does not linger, and what could not be closed is closed all the same.
         with suppress(OSError):
             sock = over(fd)
@@ -83,29 +81,6 @@ def discard(fds: Iterable[int]) -> None:
                 sock.detach()
         with suppress(OSError):
             os.close(fd)
-
-
-def abandon(sock: _socket.socket) -> None:
-    """Shut down and close a socket whose peer is a stranger."""
-    if sock.fileno() < 0:
-        return
-    with suppress(OSError):
-        sock.shutdown(_socket.SHUT_RDWR)
-    abandon_shared(sock)
-
-
-def abandon_shared(sock: _socket.socket) -> None:
-    """Close a socket whose peer is a stranger, and which others may hold; discard what is still queued there.
-
-    Left in the queue, its descriptors would be closed by the kernel in our name, which may take its time.
-    """
-    with suppress(OSError):
-        for _ in range(QUEUE_MAX):
-            packet = receive_packet(sock, bytearray(1), nonblock=True)
-            discard(packet.fds)
-            if has_ended(sock, packet):
-                break
-    sock.close()
 
 
 def send_packet(
@@ -136,7 +111,13 @@ def send_packet(
         pause = min(max(pause * 2, _BACK_OFF_FIRST), _BACK_OFF_LONGEST)
 
 
-def receive_packet(sock: _socket.socket, buffer: bytearray | memoryview, *, nonblock: bool = False) -> Packet:
+def receive_packet(
+    sock: _socket.socket,
+    buffer: bytearray | memoryview,
+    *,
+    nonblock: bool = False,
+    discard: Callable[[Iterable[int]], None] = discard,
+) -> Packet:
     """Receive one packet into `buffer`. Raises BlockingIOError if `nonblock` and none is there, and OSError."""
     flags = _RECEIVE | _DONTWAIT if nonblock else _RECEIVE
     while True:

@@ -1,43 +1,123 @@
 """What README shows is what happens."""
 
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any, Final
 
 import pytest
 
-from harness import run_topology
-from harness.planner import only_plan_of
+from harness.planner import only_plan_of, plans_of
 from harness.report.hang import explanation
 from harness.report.text import account
 from harness.supervisor import run_plan
-from sandbox.protocols import PROTOCOLS
+from harness.topology.schema import topology_schema
 
-ROOT = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[1]
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK: Final = re.compile(r"```(\w+)\n(.*?)```\n", re.DOTALL)
+# What is different each time, and how wide that makes a line of pytest's.
+SECONDS: Final = re.compile(r"\d+\.\d\d ?s")
+
+
+def section(title: str) -> str:
+    """Return the part of README under this heading."""
+    return README.split(f"\n## {title}")[1].split("\n## ")[0]
+
+
+def blocks(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield each block of code: its language, itself, and what is written before it."""
+    end = 0
+    for match in BLOCK.finditer(text):
+        yield match[1], match[2], text[end : match.start()]
+        end = match.end()
+
+
+def commands(console: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of a console, and what it printed."""
+    for part in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
+        command, _, printed = part.partition("\n")
+        yield command, printed
 
 
 def test_the_account_of_the_introduction_is_the_one_that_readme_shows() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    start = readme.index("    introduction[socketpair]")
-    shown = dedent(readme[start : readme.index("\n\n", start)])
+    start = README.index("    introduction[socketpair]")
+    shown = dedent(README[start : README.index("\n\n", start)])
     plan = only_plan_of(ROOT / "configs" / "introduction.imclab.yaml", {"protocol": "socketpair"})
     # The last line tells how long it took.
     told = account(plan, run_plan(plan)).rsplit("\n", 1)[0]
     assert shown == told
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_topology_that_readme_writes_runs(protocol: str, tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for language, name in (("python", "hello.py"), ("yaml", "hello.imclab.yaml")):
-        block = readme.split(f"```{language}\n")[1].split("```")[0]
-        (tmp_path / name).write_text(block, encoding="utf-8")
-    outcome = run_topology(tmp_path / "hello.imclab.yaml", protocol=protocol)
-    assert (outcome.reason, outcome.workers["client"].reports) == ("all as expected", {"answer": "HELLO"})
+def test_each_of_the_five_steps_prints_what_readme_says(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {"PATH": path, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:xdist"}
+    ran = 0
+    for language, block, before in blocks(section("A topology of your own, in five steps")):
+        if language == "console":
+            for command, printed in commands(block):
+                done = subprocess.run(
+                    ["/bin/sh", "-c", command],
+                    cwd=tmp_path,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                told = done.stdout + done.stderr
+                assert SECONDS.sub("T", told) == SECONDS.sub("T", printed), command
+                ran += 1
+        else:
+            name = re.findall(r"`([\w.]+)`[^`]*$", before)[-1]
+            (tmp_path / name).write_text(block, encoding="utf-8")
+    assert ran == 6
+    assert section("A topology of your own, in five steps").count("\n**") == 5
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Path:
+    """Return the topology that says everything, as a file."""
+    ((_, text, _),) = [block for block in blocks(section("The language")) if block[0] == "yaml"]
+    (tmp_path / "hello.txt").write_text("hello", encoding="utf-8")
+    file = tmp_path / "everything.imclab.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_topology_that_says_everything_passes(everything: Path) -> None:
+    plans = plans_of(everything)
+    assert len(plans) == 8
+    for plan in plans:
+        outcome = run_plan(plan)
+        refused = plan.cell == "everything[stream-true]"
+        assert outcome.passed, outcome.reason
+        assert outcome.reason.startswith("refused, as expected" if refused else "all as expected")
+
+
+def test_it_says_everything(everything: Path) -> None:
+    said = set(re.findall(r"[a-z_]+(?=: )|[a-z_]+(?=:$)", everything.read_text(encoding="utf-8"), re.MULTILINE))
+    keys = {key for definition in objects(topology_schema()) for key in definition["properties"]}
+    # Those that other parts of README are about.
+    others = {"command", "layout", "confinement", "grants", "pair", "max_descriptors", "export", "name"}
+    assert keys - said - others == set()
+
+
+def objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield every schema in `schema` that names keys."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict):
+            yield schema
+        for inner in schema.values():
+            yield from objects(inner)
 
 
 def test_the_routes_and_the_native_workers_that_readme_writes_are_understood(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    routes, workers = (readme.split("```yaml\n")[number].split("```")[0] for number in (2, 3))
+    ((_, routes, _),) = [block for block in blocks(section("Routes")) if block[0] == "yaml"]
+    ((_, workers, _),) = [block for block in blocks(section("Native workers")) if block[0] == "yaml"]
     for name in ("store", "sel_ldr"):
         (tmp_path / name).write_text("#!/bin/sh\n", encoding="utf-8")
         (tmp_path / name).chmod(0o755)
@@ -55,14 +135,14 @@ def test_the_routes_and_the_native_workers_that_readme_writes_are_understood(tmp
 
 
 def test_the_hang_that_readme_makes_is_explained_as_it_says(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block, rest = readme.split("```yaml\n")[4].split("```")[:2]
+    text = section("When it hangs")
+    ((_, topology, _),) = blocks(text)
     file = tmp_path / "forgetful.imclab.yaml"
-    file.write_text(block, encoding="utf-8")
-    hang = run_topology(file).hang
+    file.write_text(topology, encoding="utf-8")
+    hang = run_plan(only_plan_of(file, {})).hang
     assert hang is not None
     told = [line for line in explanation(hang) if not line.lstrip().startswith("File ")]
-    assert told == dedent(rest.split("\n\n")[1]).splitlines()
+    assert dedent(text.split("```\n\n")[1].split("\n\n")[0]).splitlines() == told
 
 
 def test_the_files_that_the_documents_link_to_exist() -> None:

@@ -9,7 +9,7 @@ A client connects and sends requests; each is answered by one message whose data
 
 The codes are Native Client's (nacl_name_service.h). A name may be deleted by the connection that inserted it, and by
 others once that one is gone: until then they are denied. One thread a connection: a client that never reads, or never
-ends a request, holds up nobody but itself.
+ends a request, holds up nobody but itself (but connections are limited: who holds all of them keeps others out).
 """
 
 import os
@@ -64,7 +64,7 @@ def accept_all(imc: Imc, bound: BoundSocket, service: "NameService", slots: thre
         if slots.acquire(blocking=False):
             threading.Thread(target=serve, args=(imc, connection, service, slots), daemon=True).start()
         else:
-            connection.close()
+            threading.Thread(target=connection.close, daemon=True).start()
 
 
 def serve(imc: Imc, connection: ConnectedSocket, service: "NameService", slots: threading.BoundedSemaphore) -> None:
@@ -100,7 +100,7 @@ class NameService:
     def answer(self, client: ConnectedSocket, data: bytes, descriptors: tuple[Descriptor, ...], flags: int) -> Answer:
         """Return the code, the data behind it, and an address, the caller's. Takes over `descriptors`."""
         word, _, name = data.partition(b" ")
-        kept = False
+        kept, deleted = False, tuple[SocketAddress, ...]()
         try:
             with self._lock:
                 match word, descriptors:
@@ -113,15 +113,16 @@ class NameService:
                     case b"lookup", ():
                         return self._lookup(name)
                     case b"delete", ():
-                        return self._delete(name, client), b"", None
+                        code, deleted = self._delete(name, client)
+                        return code, b"", None
                     case b"list", () if data == b"list":
                         return self._list()
                     case _:
                         return INVALID_ARGUMENT, b"", None
         finally:
-            if not kept:
-                for descriptor in descriptors:
-                    descriptor.close()
+            # What a stranger sent may take its time to be closed: nobody else is to wait for that.
+            for descriptor in (*deleted, *(() if kept else descriptors)):
+                descriptor.close()
 
     def _lookup(self, name: bytes) -> Answer:
         if name not in self._entries:
@@ -146,15 +147,15 @@ class NameService:
         self._entries[name] = (address, client)
         return SUCCESS
 
-    def _delete(self, name: bytes, client: ConnectedSocket) -> int:
+    def _delete(self, name: bytes, client: ConnectedSocket) -> tuple[int, tuple[SocketAddress, ...]]:
+        """Return the code, and the address that nobody holds here any more, for the caller to close."""
         if name not in self._entries:
-            return NAME_NOT_FOUND
+            return NAME_NOT_FOUND, ()
         address, owner = self._entries[name]
         if owner is not None and owner is not client and not has_hung_up(owner):
-            return PERMISSION_DENIED
+            return PERMISSION_DENIED, ()
         del self._entries[name]
-        address.close()
-        return SUCCESS
+        return SUCCESS, (address,)
 
     def forget(self, client: ConnectedSocket) -> None:
         """Leave what this connection inserted to whoever is still there."""

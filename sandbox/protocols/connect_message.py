@@ -2,6 +2,7 @@
 
 import _socket
 import errno
+from collections.abc import Callable, Iterable
 
 from sandbox.descriptors import ConnectedSocket
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
@@ -26,15 +27,21 @@ def offer_connection(
     return ours
 
 
-def take_connection(sock: _socket.socket, message: bytes, *, nonblock: bool = False) -> ConnectedSocket:
+def take_connection(
+    sock: _socket.socket,
+    message: bytes,
+    *,
+    nonblock: bool = False,
+    discard: Callable[[Iterable[int]], None] = discard,
+) -> ConnectedSocket:
     """Receive exactly `message` and one socket that can carry messages over `sock` (borrowed), and return it.
 
     Raises EndOfStream where the senders are gone, MalformedMessage for anything else that arrives, whose descriptors
-    are closed, ImcError(EIO) where no descriptor was left to deliver it, BlockingIOError if `nonblock`, and OSError.
+    are discarded, ImcError(EIO) where no descriptor was left to deliver it, BlockingIOError if `nonblock`, and OSError.
     """
     # On SEQPACKET and DGRAM a longer message shows as truncated; on STREAM the rest would be the next message.
     buffer = bytearray(len(message) or 1)
-    packet = receive_packet(sock, buffer, nonblock=nonblock)
+    packet = receive_packet(sock, buffer, nonblock=nonblock, discard=discard)
     if packet.control_truncated:
         raise ImcError(errno.EIO, "a connection was lost: no descriptor was free for it")
     if packet.size == 0 and message and has_ended(sock, packet):

@@ -1,21 +1,28 @@
 """The command: what it says, and its exit status, which is documented."""
 
+import asyncio
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from harness import cli
 from harness.errors import MissingLayerError
 from harness.outcome import Outcome, Status, worst
 from harness.plan import Plan
+from harness.planner import plans_of
 from harness.spawn import Zygote
+from harness.supervisor import supervise_all
+from harness.topology.schema import schema_text
 from tests.harness.topologies import HEAD, PAIR, PROBES
+from tests.kernel import until
 
 Write = Callable[..., Path]
 Imclab = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,6 +38,98 @@ scenario:
 - {{at: a, do: socketpair}}
 - {{at: a, do: socketpair, expect: {{error: EIO}}, when: {{end: failed}}}}
 - {{at: a, do: accept, within: 100ms, when: {{end: late}}}}
+"""
+
+DRY: Final = f"""{HEAD}matrix: {{n: [1]}}
+defaults: {{protocol: socketpair}}
+workers:
+  a:
+    program: "own:main"
+    service_port: exported
+    args: {{n: "{{{{n}}}}"}}
+    env: {{LANG: C}}
+    limits: {{address_space: 1MiB, open_files: 100, cpu: 2s, wall: 1500ms}}
+    inherit: [{{descriptor: 8, file: t.imclab.yaml, mode: r, as: text}}]
+  b: {{command: [sh, -c, "exit 3"], grants: messages}}
+  p: {{program: "sandbox.programs.probe:main"}}
+routes:
+  - {{grant: a, to: p}}
+  - {{grant: a, to: b, facets: false}}
+  - {{grant: b.late, to: p, as: x}}
+channels: [{{between: [p.9, b.9], kind: data_only, as: side}}]
+scenario:
+  - {{at: p, do: connect, address: a, as: c}}
+  - {{at: p, do: connect, address: x, expect: {{error: EIO}}}}
+  - {{parallel: [{{kill: a}}, [{{wait: 1s}}, {{wait: {{exit: b}}, within: 2s}}]]}}
+  - {{expect: {{exit: {{a: SIGKILL, b: 3}}, report: {{p: {{m: ">=1"}}}}}}}}
+"""
+DRY_PLAN: Final = """\
+t[1] ({file})
+  a: own:main
+    protocol socketpair, layout 2013
+      0 null device      stdin
+      1 pipe             stdout: kept for the report
+      2 pipe             stderr: kept for the report
+      3 BoundSocket      bound_socket: its service port, of the supervisor's making
+      4 SocketAddress    address: its service port's
+      5 ConnectedSocket  control_channel: to the supervisor
+      6 null device      unused
+      7 null device      unused
+      8 HostFile         text: {folder}/t.imclab.yaml, r
+    arguments {{"n": 1}}
+    environment LANG="C"
+    limits address_space 1048576 bytes, open_files 100, cpu 2 s, wall 1.5 s
+    profile none
+    ready by its announcement, within 5 s; stops within 2 s
+  b: sh -c 'exit 3'
+    protocol socketpair, layout 2013
+      0 null device      stdin
+      1 pipe             stdout: kept for the report
+      2 pipe             stderr: kept for the report
+      3 null device      unused
+      4 null device      unused
+      5 ConnectedSocket  control_channel: to the supervisor
+      6 null device      unused
+      7 null device      unused
+      8 null device      unused
+      9 DataOnlySocket   side: an end of channel 0, the other is p.9
+    environment empty and LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
+    limits open_files 1024
+    profile none
+    ready by its start, within 5 s; stops within 2 s
+  p: sandbox.programs.probe:main
+    protocol socketpair, layout 2013
+      0 null device      stdin
+      1 pipe             stdout: kept for the report
+      2 pipe             stderr: kept for the report
+      3 null device      unused
+      4 null device      unused
+      5 ConnectedSocket  control_channel: to the supervisor
+      6 SocketAddress    a: of a, a facet
+      7 null device      unused
+      8 null device      unused
+      9 DataOnlySocket   side: an end of channel 0, the other is b.9
+    environment empty
+    limits open_files 1024
+    profile none
+    ready by its announcement, within 5 s; stops within 2 s
+  routes
+    a → b as a: the address itself, in a message
+    a → p as a: a facet
+    b.late → p as x: a facet, in a message
+  scenario
+    1. at the same time, each worker's steps one after the other
+       p: connect to a → c
+       p: connect to x, expects EIO
+    2. branches at the same time
+       -
+         1. kill a
+       -
+         1. wait 1 s
+         2. wait for the end of b, within 2 s
+    3. wait for p's m = >=1, within 5 s
+  expected in the end: a was ended by SIGKILL, b exited with 3, all others exited with 0
+  within 60 s
 """
 
 
@@ -118,7 +217,7 @@ def test_any_statuses_of_cells_make_the_documented_exit_status(
     async def pretend(plan: Plan) -> Outcome:
         return Outcome(plan.cell, next(outcomes, Status.PASSED), "said so", {}, ())
 
-    monkeypatch.setattr(cli, "supervise", pretend)
+    monkeypatch.setattr("harness.supervisor.supervise", pretend)
     assert status_of("run", file) == worst(statuses).exit_code
 
 
@@ -143,7 +242,7 @@ def test_what_goes_wrong_in_a_run_has_its_own_exit_status(
     async def fail(_: Plan) -> Outcome:
         raise raised
 
-    monkeypatch.setattr(cli, "supervise", fail)
+    monkeypatch.setattr("harness.supervisor.supervise", fail)
     assert status_of("run", INTRODUCTION) == status
     told = capsys.readouterr().err
     assert words in told
@@ -276,6 +375,68 @@ def test_a_variable_that_is_set_reaches_the_worker(imclab: Imclab) -> None:
     assert ran.returncode == 0
     assert "  bob    recvmsg on from_alice: 'find carol' [SocketAddress of carol] → carol\n" in ran.stdout
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2", "7"])
+def test_several_runs_at_a_time_are_told_in_the_order_of_the_files(imclab: Imclab, jobs: str, write: Write) -> None:
+    text = f"""{HEAD}matrix: {{n: [0, 1, 2, 3, 4]}}
+workers: {{a: {{program: "sandbox.programs.probe:main", protocol: socketpair}}}}
+scenario:
+  - {{wait: 300ms, when: {{n: 0}}}}
+  - {{at: a, do: socketpair, when: {{n: 3}}, expect: {{error: EIO}}}}
+"""
+    ran = imclab("run", "-j", jobs, write(text))
+    assert ran.returncode == 1
+    assert [line.split(" in ")[0] for line in ran.stdout.splitlines()] == [
+        f"t[{n}]: {'failed' if n == 3 else 'passed'}" for n in range(5)
+    ]
+
+
+def test_so_many_runs_go_on_at_the_same_time_and_no_more(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on, most = set[str](), list[int]()
+
+    async def pretend(plan: Plan) -> Outcome:
+        going_on.add(plan.cell)
+        most.append(len(going_on))
+        await asyncio.sleep(0.01)
+        going_on.remove(plan.cell)
+        return Outcome(plan.cell, Status.PASSED, "", {}, ())
+
+    monkeypatch.setattr("harness.supervisor.supervise", pretend)
+    plans = plans_of(write(f"{PAIR}matrix: {{n: [0, 1, 2, 3, 4, 5, 6]}}\n"))
+    told: list[str] = []
+    asyncio.run(supervise_all(plans, 3, lambda plan, _: told.append(plan.cell)))
+    assert told == [plan.cell for plan in plans]
+    assert max(most) == 3
+
+
+def test_an_interrupt_ends_all_of_several_runs(write: Write) -> None:
+    text = f"""{HEAD}matrix: {{n: [0, 1, 2]}}
+workers: {{a: {{program: "sandbox.programs.probe:main", protocol: socketpair}}}}
+scenario: [{{wait: 30s}}]
+"""
+    command = [sys.executable, "-c", "from harness.command import main; main()", "run", "-j", "3", str(write(text))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 6, "three runs with a worker each")
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (130, "imclab: interrupted; nothing is left running\n")
+    assert psutil.wait_procs(family, timeout=0)[1] == []
+
+
+def test_a_dry_run_tells_the_plan_and_starts_nothing(
+    write: Write, status_of: StatusOf, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.supervisor.supervise", None)
+    assert status_of("run", "--dry-run", write(DRY), "--set", "n=1") == 0
+    file = str(write(DRY))
+    assert capsys.readouterr().out == DRY_PLAN.format(file=file, folder=Path(file).parent)
+
+
+def test_the_schema_is_printed(status_of: StatusOf, capsys: Captured) -> None:
+    assert status_of("schema") == 0
+    assert capsys.readouterr().out == schema_text()
 
 
 def test_without_v_a_run_that_passed_is_one_line(imclab: Imclab) -> None:

@@ -1,14 +1,22 @@
 """A worker that breaks the rules of its control channel is named in the outcome and ended; the supervisor goes on."""
 
+import asyncio
+import errno
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from harness import Outcome, Status, run_topology
-from harness.control_channel import REPORT_BYTES_MAX, REPORTS_MAX
+from harness import Outcome, Status, control_channel, run_topology
+from harness.control_channel import REPORT_BYTES_MAX, REPORTS_MAX, ControlChannel
 from harness.events import Offence
+from harness.undertaker import Undertaker
+from sandbox.descriptors import ConnectedSocket, SocketAddress
+from sandbox.errors import ImcError
+from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS
+from sandbox.transport import seqpacket_pair
 from tests.harness.written import write
 
 GUEST = """
@@ -154,6 +162,37 @@ def test_an_answer_that_makes_no_sense_fails_the_run(result: str, tmp_path: Path
     outcome = run_topology(write(tmp_path, topology, guest=source))
     assert outcome.status is Status.FAILED
     assert outcome.reason.startswith("guest ")
+
+
+def test_who_cannot_be_told_for_the_descriptors_of_others_in_flight_is_no_offender(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[str] = []
+
+    class Ears:
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: heard.append(name)
+
+    def refuse(*_: object, **__: object) -> int:
+        raise ImcError(errno.EIO, "too many") from OSError(errno.ETOOMANYREFS, "too many")
+
+    async def tell() -> None:
+        left, right = map(ConnectedSocket, seqpacket_pair())
+        undertaker = Undertaker()
+        channel = ControlChannel("socketpair", "2013", left, Ears(), undertaker)  # type: ignore[arg-type]
+        monkeypatch.setattr(Imc, "imc_sendmsg", refuse)
+        channel.tell(b"x", SocketAddress(os.dup(right.fileno())))
+        await asyncio.sleep(3 * control_channel.UNREAD_SECONDS)
+        assert heard == []
+        monkeypatch.undo()
+        await asyncio.sleep(2 * control_channel.IN_FLIGHT_SECONDS)
+        assert [type(held) for held in Imc("socketpair").imc_recvmsg(right).descriptors] == [SocketAddress]
+        channel.close()
+        undertaker.close()
+        right.close()
+
+    monkeypatch.setattr(control_channel, "UNREAD_SECONDS", 0.05)
+    asyncio.run(tell())
 
 
 LINGER = """

@@ -1,6 +1,7 @@
 """Facets on an event loop of their own, without workers: what is passed on, what is refused, who waits, what ends."""
 
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -14,7 +15,8 @@ from typing import Any, Final
 
 import pytest
 
-from harness.facets import CONNECTIONS_A_TURN, Forwarder, Hangups
+from harness.facets import CONNECTIONS_A_TURN, IN_FLIGHT_SECONDS, Forwarder, Hangups
+from harness.undertaker import Undertaker
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.errors import EndOfStream, ImcError
 from sandbox.imc import Imc
@@ -42,7 +44,8 @@ class Server:
         self.ours: set[str] = set()
         self.refusals: list[tuple[str, str]] = []
         address = SocketAddress(os.dup(self.address.fileno()))
-        self.forwarder = Forwarder(protocol, address, self.hangups, self.ours, self._refused)
+        self.undertaker = Undertaker()
+        self.forwarder = Forwarder(protocol, address, self.hangups, self.undertaker, self.ours, self._refused)
 
     def _refused(self, importer: str, text: str) -> None:
         self.refusals.append((importer, text))
@@ -50,6 +53,7 @@ class Server:
     def close(self) -> None:
         self.forwarder.close()
         self.hangups.close()
+        self.undertaker.close()
         for descriptor in (self.bound, self.address, self.own):
             descriptor.close()
 
@@ -167,6 +171,7 @@ def test_what_is_no_connection_is_refused_and_closed_and_the_next_one_passes(
                 os.close(fd)
             await turns()
             assert [importer for importer, _ in server.refusals] == ["importer"]
+            server.undertaker.close()
             assert before.only()
             with await server.connect(facet), await server.accept():
                 pass
@@ -260,6 +265,7 @@ def test_while_the_server_is_full_facets_are_not_read_and_then_nobody_is_lost(
             assert [facet.held for facet in server.forwarder._facets] == [None, None]
             with await server.connect(two), await server.accept():
                 pass
+            server.undertaker.close()
             assert before.new() == {}
 
     on_loop(protocol, check)
@@ -401,6 +407,33 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_however_many_facets_wait_for_descriptors_in_flight_one_timer_looks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def check(server: Server) -> None:
+        refusals: list[int] = []
+
+        def refuse(*_: object, **__: object) -> int:
+            refusals.append(1)
+            raise OSError(errno.ETOOMANYREFS, "too many")
+
+        with ExitStack() as held:
+            facets = [held.enter_context(server.forwarder.mint(f"importer {n}")) for n in range(4)]
+            monkeypatch.setattr("harness.facets.send_packet", refuse)
+            for facet in facets:
+                held.enter_context(await server.connect(facet))
+            for _ in range(10):
+                await asyncio.sleep(IN_FLIGHT_SECONDS)
+            # Each of the four is tried at first, and again each time that the timer ends.
+            assert len(refusals) <= 4 * (1 + 11)
+            assert len(server.forwarder._stalled) == 4
+            monkeypatch.undo()
+            for _ in facets:
+                (await server.accept()).close()
+
+    on_loop("socketpair", check)
 
 
 def test_too_many_descriptors_in_flight_are_waited_out() -> None:

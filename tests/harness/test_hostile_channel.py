@@ -16,9 +16,26 @@ from sandbox.protocols import PROTOCOLS
 from tests.harness.written import write
 
 GUEST: Final = """
-import os, socket, threading, time
+import os, socket, struct, threading, time
 from sandbox import control
 from sandbox.descriptors import SocketAddress
+
+def nested():
+    listener = socket.create_server(("127.0.0.1", 0))
+    lingers = socket.create_connection(listener.getsockname())
+    KEPT.extend([listener, listener.accept()[0]])
+    lingers.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    lingers.setblocking(False)
+    try:
+        while True: lingers.send(b"x" * 65536)
+    except BlockingIOError: pass
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    socket.send_fds(left, [b"x"], [lingers.fileno()])
+    lingers.close()
+    KEPT.append(left)
+    return right.detach()
+
+KEPT = []
 
 def main(worker):
     channel = worker.control_channel
@@ -72,6 +89,14 @@ OFFENCES: Final[dict[str, tuple[str, str]]] = {
         "for n in range(1_000_000): worker.report(str(n), 'x' * 100_000)",
         f"more than {REPORTS_MAX} reports or {REPORT_BYTES_MAX} bytes of them",
     ),
+    "a socket that lingers, in the queue of a socket": (
+        "socket.send_fds(raw, [b'junk'], [nested()])",
+        "a message of 4 bytes is shorter than its header",
+    ),
+    "one that lingers, behind the end of what is read": (
+        "raw.send(b'junk'); socket.send_fds(raw, [b'x'], [nested()])",
+        "a message of 4 bytes is shorter than its header",
+    ),
     "announcements": ("for _ in range(3): send('announce', 'ready')", "a second announcement"),
     "results": ("for _ in range(3): send('result', {'error': None})", "a result that nobody asked for"),
     "empty packets": ("for _ in range(1000): raw.send(b'')", "a message of 0 bytes is shorter than its header"),
@@ -121,6 +146,7 @@ def check(outcome: Outcome, offence: str) -> None:
     steps = [event for event in outcome.events if isinstance(event, StepEnded)]
     assert len(steps) == 4 + 4 * ROUNDS
     assert {event.difference for event in steps} == {None}
+    assert outcome.seconds < 20
 
 
 @pytest.mark.parametrize("offence", OFFENCES)
@@ -206,6 +232,54 @@ routes:
     outcome = run_topology(file)
     assert outcome.workers["guest"].offence == "it does not read its control channel"
     assert (outcome.workers["giver"].offence, outcome.workers["other"].offence) == (None, None)
+
+
+ANSWERS: Final[dict[str, tuple[str, str]]] = {
+    "no errno": ("{'error': 'EWAT'}", "with a result whose error is no errno"),
+    "a kind of its own": (
+        "{'error': None, 'descriptors': [{'kind': '\\x1b[2J'}]}",
+        "with a result whose descriptors have no kind",
+    ),
+    "a kind that is no text": (
+        "{'error': None, 'descriptors': [{'kind': '\\ud800'}]}",
+        "with a result whose descriptors have no kind",
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_who_answers_a_step_with_no_result_is_an_offender_and_the_others_go_on(answer: str, tmp_path: Path) -> None:
+    source, told = ANSWERS[answer]
+    topology = """
+        defaults: {protocol: socketpair, program: "sandbox.programs.probe:main"}
+        workers: {one: {}, guest: {program: "guest:main"}}
+        scenario: [{at: guest, do: socketpair}, {barrier: it answered}, {at: one, do: socketpair}]
+    """
+    guest = f"def main(worker):\n    worker.next_step()\n    worker.answer({source})\n    worker.next_step()\n"
+    outcome = run_topology(write(tmp_path, topology, guest=guest))
+    assert outcome.reason == f"guest broke the rules of its control channel: it answered socketpair {told}"
+    assert outcome.workers["one"].exit_status == 0
+    assert [event.worker for event in outcome.events if isinstance(event, StepEnded)] == ["one"]
+
+
+def test_who_makes_itself_deaf_is_an_offender_and_the_others_go_on(tmp_path: Path) -> None:
+    topology = """
+        defaults: {protocol: socketpair, program: "sandbox.programs.probe:main"}
+        workers: {one: {}, guest: {program: "guest:main"}}
+        scenario: [{at: guest, do: socketpair}, {at: guest, do: socketpair}, {barrier: x}, {at: one, do: socketpair}]
+    """
+    guest = """
+        import os, socket, time
+
+        def main(worker):
+            worker.next_step()
+            socket.socket(fileno=os.dup(5)).shutdown(socket.SHUT_RD)
+            worker.answer({"error": None})
+            time.sleep(3600)
+    """
+    outcome = run_topology(write(tmp_path, topology, guest=guest))
+    assert outcome.reason == "guest broke the rules of its control channel: it closed its control channel and went on"
+    assert outcome.workers["one"].exit_status == 0
 
 
 def test_an_offender_during_the_start_does_not_stop_the_others(tmp_path: Path) -> None:

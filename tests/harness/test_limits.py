@@ -114,7 +114,7 @@ def test_who_wants_more_is_denied_or_ended_and_that_is_told(what: str, tmp_path:
 @pytest.mark.parametrize("what", GREEDY)
 def test_without_the_limit_it_would_have_had_it(what: str, tmp_path: Path) -> None:
     _, source, _, _ = GREEDY[what]
-    limits = "{wall: 2500ms, open_files: 2000}" if what == "descriptors" else "{wall: 2500ms}"
+    limits = {"descriptors": "{open_files: 2000}", "memory": ""}.get(what, "{wall: 2500ms}")
     source = source.replace("while True: os.dup(0)", "for _ in range(1500): os.dup(0)")
     outcome = run(tmp_path, limits, it=f"\n    def main(worker):\n        {source}\n")
     # It got what it wanted, and went on to its end or until its time was up.

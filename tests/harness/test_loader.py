@@ -286,6 +286,24 @@ def test_a_descriptor_that_lacks_what_is_asked_for_is_refused(
     assert done.stderr == f"imclab sel-ldr: {option} 9:{fd}: ours is not open for {what}\n"
 
 
+def test_what_we_open_ourselves_is_nothing_that_was_handed_down(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    # The lowest numbers are free, so that whatever is opened would have them.
+    for number in range(3, 9):
+        done = load("-l", str(log), "-i", f"5:{number}", "--", SHELL, "-c", "echo forged >&5")
+        assert (done.returncode, log.read_text(encoding="utf-8")) == (1, "")
+        assert done.stderr == f"imclab sel-ldr: -i 5:{number}: we have no descriptor {number}\n"
+    closed = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "-l", str(log), "--", SHELL, "-c", "echo forged >&0"],
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        timeout=20,
+    )
+    assert closed.returncode == 2
+    assert log.read_text(encoding="utf-8") == ""
+
+
 def test_what_is_narrowed_still_appends(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"0123\n")

@@ -14,6 +14,7 @@ from harness.journal import Journal
 from harness.member import Member, has_stopped
 from harness.planner import only_plan_of
 from harness.routing import Routing
+from harness.undertaker import Undertaker
 from sandbox.imc import Imc
 from tests.kernel import until
 
@@ -31,8 +32,9 @@ def as_member(write: Callable[..., Path], service_port: str, check: Callable[[Me
     async def look() -> None:
         plan = only_plan_of(write(GUEST.format(service_port)), {})
         journal = Journal()
-        routing = Routing(plan, journal, lambda *_: None)
-        check(Member(plan.workers["guest"], journal, routing))
+        undertaker = Undertaker()
+        routing = Routing(plan, journal, undertaker, lambda *_: None)
+        check(Member(plan.workers["guest"], journal, routing, undertaker))
         routing.close()
 
     asyncio.run(look())

@@ -58,10 +58,46 @@ def test_a_failed_run_is_told_in_its_own_words_and_without_a_traceback(pytester:
             "  a  starts with no service port",
             "  a ✗ socketpair",
             f"repeat it: imclab run -v {file}",
+            "kept in: */t0",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*pytest_plugin.py*")
+
+
+SPEAKS: Final = """
+import sys
+
+def main(worker):
+    print("to stdout")
+    sys.stderr.write("to stderr\\n")
+    return 3
+"""
+
+
+@pytest.mark.parametrize("options", [SERIAL, PARALLEL], ids=["serially", "in parallel"])
+def test_what_a_failed_run_said_is_kept_and_a_passed_one_leaves_nothing(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    text = f'{HEAD}matrix: {{p: [socketpair]}}\nworkers: {{"a": {{program: "%s:main", protocol: "{{{{p}}}}"}}}}\n'
+    topology(pytester, text % "speaks", "fails.imclab.yaml")
+    topology(pytester, text % "quiet", "passes.imclab.yaml")
+    pytester.makepyfile(speaks=SPEAKS, quiet="def main(worker): print('said')")
+    pytester.makepyfile(
+        test_it="def test_it(imclab):\n"
+        "    assert imclab('passes.imclab.yaml').passed\n"
+        "    assert not imclab('fails.imclab.yaml').passed\n"
+    )
+    kept_below = pytester.path / "kept"
+    result = pytester.runpytest_subprocess(f"--basetemp={kept_below}", *options)
+    result.assert_outcomes(passed=2, failed=1)
+    reports = sorted(kept_below.rglob("report.txt"))
+    assert sorted(report.parent.name for report in reports) == ["imclab-1", "t_socketpair_0"]
+    for report in reports:
+        assert (report.parent / "a.stdout").read_text(encoding="utf-8") == "to stdout\n"
+        assert (report.parent / "a.stderr").read_text(encoding="utf-8") == "to stderr\n"
+        assert f"kept in: {report.parent}" in report.read_text(encoding="utf-8")
+        assert "a exited with 3" in report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("options", [SERIAL, PARALLEL], ids=["serially", "in parallel"])

@@ -376,8 +376,9 @@ def test_what_a_worker_answers_in_its_own_way_fails_the_run_and_harms_no_report(
     file = write(f"{ONE}scenario:\n- {{at: own, do: socketpair}}\n")
     plan = only(plans_of(file))
     outcome = run_plan(plan)
-    assert (outcome.status, outcome.place) == (Status.FAILED, f"{file}:7:3")
-    assert outcome.reason == "own answered socketpair with a result whose descriptors are no list"
+    told = "it answered socketpair with a result whose descriptors are no list"
+    assert (outcome.status, outcome.workers["own"].offence) == (Status.FAILED, told)
+    assert outcome.reason == f"own broke the rules of its control channel: {told}"
     assert failure(plan, outcome)
 
 
