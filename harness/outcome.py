@@ -49,11 +49,15 @@ class Output:
         """The last of what it wrote, at most 4 KiB."""
         return (self.kept + self.tail)[-END_BYTES:]
 
+    @property
+    def content(self) -> bytes:
+        """All that was kept, with a line that says what was not."""
+        lost = self.size - len(self.kept) - len(self.tail)
+        return self.kept + (f"\n… {lost} bytes more\n".encode() if lost else b"") + self.tail
+
     def text(self) -> str:
         """Return what was kept as text, and say what was not."""
-        lost = self.size - len(self.kept) - len(self.tail)
-        between = f"\n… {lost} bytes more\n".encode() if lost else b""
-        return (self.kept + between + self.tail).decode("utf-8", "backslashreplace")
+        return self.content.decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)

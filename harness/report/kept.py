@@ -14,5 +14,5 @@ def keep(folder: Path, plan: Plan, outcome: Outcome) -> str:
     for worker in outcome.workers.values():
         for name, output in (("stdout", worker.stdout), ("stderr", worker.stderr)):
             if output.size:
-                (folder / f"{worker.name}.{name}").write_bytes(output.kept)
+                (folder / f"{worker.name}.{name}").write_bytes(output.content)
     return report
