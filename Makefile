@@ -2,30 +2,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+TEXT := configs/word-count.txt
 CONFIG ?=
 
 .PHONY: setup run test-sandbox check clean
 
-setup: $(READY)
+setup: $(READY) $(TEXT)
 
 $(READY): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[test]'
 	touch $@
 
+# 20 MB for the workers to work at; another Python's sources would do as well, so a new environment does not make it anew.
+$(TEXT): sandbox/programs/corpus.py | $(READY)
+	$(BIN)/python -m sandbox.programs.corpus $@
+
 # Three processes introduce one another, over each of the four protocols.
-run: $(READY)
+run: setup
 	$(BIN)/imclab run -v configs/introduction.imclab.yaml
 
 # Every test and every cell of every config, or the cells of one: make test-sandbox CONFIG=configs/global-fd.imclab.yaml
-test-sandbox: $(READY)
+test-sandbox: setup
 	$(BIN)/python -m pytest --numprocesses 4 $(CONFIG)
 
-check: $(READY)
+check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis $(TEXT)*

@@ -8,8 +8,7 @@ A client connects and sends requests; each is answered by one message whose data
     list                              0, then each name on a line of its own, sorted
 
 The codes are Native Client's (nacl_name_service.h). A name may be deleted by the connection that inserted it, and by
-others once that one is gone: until then they are denied. One thread a connection: a client that never reads, or never
-ends a request, holds up nobody but itself (but connections are limited: who holds all of them keeps others out).
+others once that one is gone: until then they are denied.
 """
 
 import os
@@ -19,9 +18,10 @@ import threading
 from typing import Final
 
 from sandbox.abi import USER_BYTES_MAX
-from sandbox.descriptors import INVALID, BoundSocket, ConnectedSocket, Descriptor, SocketAddress
+from sandbox.descriptors import INVALID, ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError
 from sandbox.imc import Imc
+from sandbox.programs.server import CONNECTIONS_MAX, serve_until_stopped
 from sandbox.worker import Worker
 
 SUCCESS: Final = 0
@@ -35,58 +35,33 @@ NAME: Final = re.compile(rb"[!-~]{1,128}")
 # No request is longer, and no answer has more than one descriptor.
 REQUEST_BYTES: Final = 256
 NAMES_MAX: Final = 512
-CONNECTIONS_MAX: Final = 64
 
 Answer = tuple[int, bytes, SocketAddress | None]
 
 
 def main(worker: Worker) -> int:
     """Serve until the supervisor closes the control channel. Arguments: max_names, max_connections."""
-    assert worker.bound_socket is not None  # noqa: S101 - a name service without a port is of no use
     service = NameService(int(worker.args.get("max_names", NAMES_MAX)))
-    slots = threading.BoundedSemaphore(int(worker.args.get("max_connections", CONNECTIONS_MAX)))
-    accept = threading.Thread(target=accept_all, args=(worker.imc, worker.bound_socket, service, slots), daemon=True)
-    accept.start()
-    while worker.next_step() is not None:
-        pass
-    return 0
+    connections_max = int(worker.args.get("max_connections", CONNECTIONS_MAX))
+    return serve_until_stopped(worker, lambda connection: serve(worker.imc, connection, service), connections_max)
 
 
-def accept_all(imc: Imc, bound: BoundSocket, service: "NameService", slots: threading.BoundedSemaphore) -> None:
-    """Give each connection a thread, until nobody holds the address any more."""
-    while True:
-        try:
-            connection = imc.imc_accept(bound)
-        except EndOfStream:
-            return
-        except ImcError:
-            continue
-        if slots.acquire(blocking=False):
-            threading.Thread(target=serve, args=(imc, connection, service, slots), daemon=True).start()
-        else:
-            threading.Thread(target=connection.close, daemon=True).start()
-
-
-def serve(imc: Imc, connection: ConnectedSocket, service: "NameService", slots: threading.BoundedSemaphore) -> None:
+def serve(imc: Imc, connection: ConnectedSocket, service: "NameService") -> None:
     """Answer the requests of one connection until it ends."""
     try:
-        with connection:
-            while True:
-                try:
-                    message = imc.imc_recvmsg(connection, REQUEST_BYTES)
-                except EndOfStream:
-                    return
-                except ImcError:
-                    imc.imc_sendmsg(connection, b"%d" % INVALID_ARGUMENT)
-                    continue
-                code, data, address = service.answer(connection, message.data, message.descriptors, message.flags)
-                with address or INVALID:
-                    imc.imc_sendmsg(connection, b"%d" % code + data, () if address is None else (address,))
-    except ImcError:
-        "The client is gone."
+        while True:
+            try:
+                message = imc.imc_recvmsg(connection, REQUEST_BYTES)
+            except EndOfStream:
+                return
+            except ImcError:
+                imc.imc_sendmsg(connection, b"%d" % INVALID_ARGUMENT)
+                continue
+            code, data, address = service.answer(connection, message.data, message.descriptors, message.flags)
+            with address or INVALID:
+                imc.imc_sendmsg(connection, b"%d" % code + data, () if address is None else (address,))
     finally:
         service.forget(connection)
-        slots.release()
 
 
 class NameService:

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import pytest
 
@@ -19,8 +20,9 @@ from sandbox.programs.name_service import (
     SUCCESS,
     NameService,
     NameServiceClient,
-    accept_all,
+    serve,
 )
+from sandbox.programs.server import accept_all
 from sandbox.transport import send_packet
 from tests.kernel import OpenDescriptors
 
@@ -35,7 +37,8 @@ class Service:
         self.bound, self.address = self.imc.imc_makeboundsock()
         self.names = NameService(max_names)
         self.slots = threading.BoundedSemaphore(max_connections)
-        self.thread = threading.Thread(target=accept_all, args=(self.imc, self.bound, self.names, self.slots))
+        answer = partial(serve, self.imc, service=self.names)
+        self.thread = threading.Thread(target=accept_all, args=(self.imc, self.bound, answer, self.slots))
         self.thread.start()
 
     def client(self) -> NameServiceClient:
@@ -46,7 +49,7 @@ class Service:
         self.thread.join()
         self.bound.close()
         for thread in threading.enumerate():
-            if thread is not threading.current_thread() and thread.name.endswith("(serve)"):
+            if thread is not threading.current_thread() and thread.name.endswith("(_serve)"):
                 thread.join()
         for address, _ in self.names._entries.values():
             address.close()
