@@ -7,6 +7,7 @@ then be a SIGBUS; and what is in it is copied before it is looked at, for its se
 
 import errno
 import fcntl
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sandbox import control
@@ -49,7 +50,7 @@ def receive(imc: Imc, connection: ConnectedSocket | DataOnlySocket, flags: int =
         return imc.imc_recvmsg(connection, flags=flags)
 
 
-def close_all(descriptors: tuple[Descriptor, ...]) -> None:
+def close_all(descriptors: Iterable[Descriptor]) -> None:
     """Close what a message brought along."""
     for descriptor in descriptors:
         descriptor.close()
