@@ -4,8 +4,8 @@
        └─────────┴─────────┴── coordinator ─┘        ── the connection over which it hands out the ends
 
 A stage connects to the coordinator, learns what it is to do, and gets its input and its output. Nobody tells anybody
-that it is over: a stage ends when its input does, which is when nobody holds the other end any more. So whoever hands out
-an end closes it. `plain` does to the whole text at once what the stages do, and compares what has arrived at the sink.
+that it is over: a stage ends when its input does, which is when nobody holds the other end any more. So whoever hands
+out an end closes it. `plain` does at once, to the whole text, what the stages do, and compares what the sink got.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial, reduce
+from functools import reduce
 from typing import Final, NamedTuple
 
 from sandbox.abi import USER_BYTES_MAX
@@ -22,6 +22,8 @@ from sandbox.errors import EndOfStream
 from sandbox.imc import Imc
 from sandbox.programs.messages import close_all, hear, receive, say
 from sandbox.worker import Worker
+
+COMMENT_LINE: Final = re.compile(rb"^[^\S\n]*#.*\n?", re.MULTILINE)
 
 
 def without_comments(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -67,7 +69,7 @@ class Work(NamedTuple):
 
 
 WORK: Final = {
-    "strip": Work(without_comments, partial(re.sub, rb"(?m)^[^\S\n]*#.*\n?", b"")),
+    "strip": Work(without_comments, lambda data: COMMENT_LINE.sub(b"", data)),
     "upper": Work(capitals, bytes.upper),
     "compress": Work(compressed, zlib.compress),
     "decompress": Work(decompressed, zlib.decompress),

@@ -1,0 +1,217 @@
+"""A room in which everybody hears the same in the same order, and in which nobody waits for one who does not listen.
+
+    member ── join {name, speaks} ──> room    welcome, and who is there already: {name: speaks, …}
+           ── say TEXT ─────────────>         to all who are there, the speaker too: what happens, as [number, name, …]:
+           ── leave ────────────────>         joined and said; left, vanished, dropped, expelled, the ways to be gone
+
+One loop over all connections: so there is one order, and nothing to lock. It never waits for anybody. What a member
+does not take is queued, and a member whose queue is full is dropped. Who has a queue is not heard until it is empty, so
+that nobody can talk without listening. Who ends without a word has vanished, and who breaks the rules is expelled.
+"""
+
+import errno
+import itertools
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Final
+
+from sandbox import control
+from sandbox.abi import NONBLOCK
+from sandbox.descriptors import BoundSocket, ConnectedSocket
+from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.imc import Imc
+from sandbox.programs.messages import Heard, close_all, hear
+from sandbox.worker import Worker
+
+MEMBERS_MAX: Final = 64
+QUEUE_MAX: Final = 128
+# In JSON a character can take 12 bytes, and all has to fit into a message.
+TEXT_MAX: Final = 10_000
+NAME_MAX: Final = 64
+
+JOINED: Final = "joined"
+SAID: Final = "said"
+LEFT: Final = "left"
+VANISHED: Final = "vanished"
+DROPPED: Final = "dropped"
+EXPELLED: Final = "expelled"
+
+# By way of being gone, the names of those who are.
+Gone = dict[str, list[str]]
+
+
+def room(worker: Worker) -> int:
+    """Serve until the supervisor closes the control channel, and report as `gone` how the first args.visits ended."""
+    assert worker.bound_socket is not None  # noqa: S101 - a room without a door is of no use
+    opened = Room(worker.imc, worker.args["visits"], lambda gone: worker.report("gone", gone))
+    threading.Thread(target=opened.accept_all, args=(worker.bound_socket,), daemon=True).start()
+    threading.Thread(target=opened.run, daemon=True).start()
+    while worker.next_step() is not None:
+        pass
+    return 0
+
+
+class Member:
+    """A connection as the room holds it. It has no name before it has joined."""
+
+    def __init__(self, imc: Imc, connection: ConnectedSocket) -> None:
+        self.connection = connection
+        self.name: str | None = None
+        self.speaks = False
+        self.is_leaving = False
+        self.queue: deque[bytes] = deque()
+        self._imc = imc
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has joined, and has not left."""
+        return self.name is not None and not self.is_leaving
+
+    def offer(self, message: bytes) -> None:
+        """Send it now, or once there is room. Raises ImcError: ENOBUFS where too much is waiting already."""
+        if len(self.queue) == QUEUE_MAX:
+            raise ImcError(errno.ENOBUFS, "it does not listen")
+        self.queue.append(message)
+        if len(self.queue) == 1:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what there is room for. Raises ImcError."""
+        while self.queue:
+            try:
+                self._imc.imc_sendmsg(self.connection, self.queue[0], flags=NONBLOCK)
+            except ImcError as error:
+                if error.errno == errno.EAGAIN:
+                    return
+                raise
+            self.queue.popleft()
+
+
+class Room:
+    """Those who are connected, and what happens. Everything but `accept_all` belongs to the thread of `run`."""
+
+    def __init__(self, imc: Imc, visits: int, report: Callable[[Gone], None]) -> None:
+        """Open a room that calls `report` once `visits` members have come and gone."""
+        self._imc = imc
+        self._visits_to_come = visits
+        self._report = report
+        self._gone: Gone = {LEFT: [], VANISHED: [], DROPPED: [], EXPELLED: []}
+        self._numbers = itertools.count()
+        self._members: dict[int, Member] = {}
+        self._places = threading.BoundedSemaphore(MEMBERS_MAX)
+        self._arrivals: SimpleQueue[ConnectedSocket] = SimpleQueue()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+
+    def accept_all(self, bound: BoundSocket) -> None:
+        """Let in whoever connects while there is a place, until nobody holds the address any more."""
+        while True:
+            try:
+                connection = self._imc.imc_accept(bound)
+            except EndOfStream:
+                return
+            except ImcError:
+                continue
+            if self._places.acquire(blocking=False):
+                self._arrivals.put(connection)
+                os.eventfd_write(self._bell, 1)
+            else:
+                connection.close()
+
+    def run(self) -> None:
+        """Hear everybody, for ever."""
+        while True:
+            for fd, events in self._poll.poll():
+                if fd == self._bell:
+                    self._let_in()
+                elif fd in self._members:
+                    self._attend(self._members[fd], events)
+
+    def _let_in(self) -> None:
+        for _ in range(os.eventfd_read(self._bell)):
+            connection = self._arrivals.get()
+            self._members[connection.fileno()] = member = Member(self._imc, connection)
+            self._watch(member)
+
+    def _watch(self, member: Member) -> None:
+        """Wait for the member to take what is queued, or else for it to say something."""
+        self._poll.register(member.connection.fileno(), select.POLLOUT if member.queue else select.POLLIN)
+
+    def _attend(self, member: Member, events: int) -> None:
+        try:
+            member.flush()
+            if events & ~select.POLLOUT and not member.is_leaving:
+                self._hear(member)
+        except MalformedMessage:
+            self._end(member, EXPELLED)
+        except ImcError as error:
+            if error.errno != errno.EAGAIN:
+                self._end(member, VANISHED)
+        if member.is_leaving and not member.queue:
+            self._close(member)
+        elif member.connection.fileno() >= 0:
+            self._watch(member)
+
+    def _hear(self, member: Member) -> None:
+        """Do what a member says. Raises ImcError: MalformedMessage where it may not say that."""
+        match hear(self._imc, member.connection, NONBLOCK):
+            case Heard("join", {"name": str(name), "speaks": bool(speaks)}, ()) if member.name is None:
+                self._join(member, name, speaks=speaks)
+            case Heard("say", str(text), ()) if member.speaks and len(text) <= TEXT_MAX:
+                self._tell(SAID, member, text)
+            case Heard("leave", None, ()) if member.name is not None:
+                self._tell(LEFT, member)
+                member.is_leaving = True
+                self._note(member, LEFT)
+            case heard:
+                close_all(heard.descriptors)
+                raise MalformedMessage(f"{heard.kind!r} is not for it to say")
+
+    def _join(self, member: Member, name: str, *, speaks: bool) -> None:
+        there = {other.name: other.speaks for other in self._members.values() if other.is_there}
+        if name in there or len(name) > NAME_MAX:
+            raise MalformedMessage("a name that is taken, or too long")
+        member.offer(control.encode("welcome", there))
+        member.name, member.speaks = name, speaks
+        self._tell(JOINED, member, speaks)
+
+    def _tell(self, what: str, about: Member, *details: object) -> None:
+        """Tell everybody who is there what happens; who cannot be told is gone."""
+        message = control.encode(what, [next(self._numbers), about.name, *details])
+        lost = []
+        for member in [member for member in self._members.values() if member.is_there]:
+            try:
+                member.offer(message)
+                self._watch(member)
+            except ImcError as error:
+                lost.append((member, DROPPED if error.errno == errno.ENOBUFS else VANISHED))
+        for member, way in lost:
+            self._end(member, way)
+
+    def _end(self, member: Member, way: str) -> None:
+        """Be rid of a member, unless it is gone already, and tell the others if it was there."""
+        if member.connection.fileno() < 0:
+            return
+        self._close(member)
+        if member.is_there:
+            self._note(member, way)
+            self._tell(way, member)
+
+    def _note(self, member: Member, way: str) -> None:
+        if self._visits_to_come and member.name is not None:
+            self._gone[way].append(member.name)
+            self._visits_to_come -= 1
+            if not self._visits_to_come:
+                self._report({how: sorted(names) for how, names in self._gone.items()})
+
+    def _close(self, member: Member) -> None:
+        fd = member.connection.fileno()
+        self._poll.unregister(fd)
+        del self._members[fd]
+        member.connection.close()
+        self._places.release()
