@@ -9,20 +9,22 @@ A renderer is granted the broker and nothing else. When one has vanished, the br
 `reload`, for a renderer that waits for that. Each server keeps a ledger of its clients; `audit N` is answered with it
 once N of them are gone. The auditor reads all three, and computes in plain Python what the frames should have been.
 
-A client names itself, and no name is taken twice. One that breaks the rules is out: its connection ends.
+A client names itself, and no name is taken twice. One that breaks the rules is out: its connection ends. What it could
+still do is to shut down the addresses that the broker passed on, which all renderers share (ARCHITECTURE.md says why).
 """
 
 import hashlib
 import itertools
 import os
+import re
 import resource
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 from sandbox.descriptors import ConnectedSocket, SocketAddress
-from sandbox.errors import EndOfStream, MalformedMessage
+from sandbox.errors import ImcError, MalformedMessage
 from sandbox.imc import Imc
 from sandbox.programs.messages import Heard, close_all, data_of, hear, memory_of, say
 from sandbox.programs.server import serve_until_stopped
@@ -30,7 +32,7 @@ from sandbox.worker import Worker
 
 PAGE_BYTES: Final = 100_000
 FRAME_BYTES: Final = 256 * 1024
-NAME_MAX: Final = 64
+NAME: Final = re.compile(r"[!-~]{1,64}")
 CLIENTS_MAX: Final = 256
 
 LEFT: Final = "left"
@@ -65,19 +67,19 @@ class Ledger:
         self._seen: dict[str, Any] = {}
 
     @contextmanager
-    def client(self, name: object, seen: Any) -> Iterator[None]:
-        """Have a client until the end of the block, of which `seen` has been seen so far.
+    def client(self, name: object, seen: Any) -> Iterator[str]:
+        """Have a client until the end of the block, of which `seen` has been seen so far. Yields its name.
 
         Raises MalformedMessage for what is no name, for a name that is taken, and for a client too many.
         """
         with self._changed:
-            if not isinstance(name, str) or len(name) > NAME_MAX or name in self._seen:
+            if not isinstance(name, str) or not NAME.fullmatch(name) or name in self._seen:
                 raise MalformedMessage("no name, or one that is taken")
             if len(self._seen) >= self._clients_max:
                 raise MalformedMessage("one client too many")
             self._seen[name] = seen
         try:
-            yield
+            yield name
         finally:
             with self._changed:
                 self._gone += 1
@@ -99,46 +101,56 @@ class Ledger:
 
 
 def broker(worker: Worker) -> int:
-    """Introduce renderers to gpu and network, and see how they end."""
-    return serve_until_stopped(worker, Broker(worker).serve)
+    """Introduce renderers to gpu and network, and see how they end; export `reload` when the first has vanished."""
+    first = threading.Lock()
+
+    def reload() -> None:
+        if worker.address is not None and first.acquire(blocking=False):
+            worker.export("reload", worker.address)
+
+    others = (worker.imports["gpu"], worker.imports["network"])
+    ledger = Ledger()
+    return serve_until_stopped(worker, lambda connection: introduce(worker.imc, connection, others, ledger, reload))
 
 
-class Broker:
-    """The broker's side of all connections. `reload` is exported when the first has vanished."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._ledger = Ledger()
-        self._first_has_vanished = threading.Lock()
-
-    def serve(self, connection: ConnectedSocket) -> None:
-        """Introduce one renderer, and wait for its end; or answer the auditor."""
-        imc, imports = self._worker.imc, self._worker.imports
-        heard = without_descriptors(hear(imc, connection))
-        if answered_audit(imc, connection, heard, self._ledger):
-            return
-        with self._ledger.client(heard.body, VANISHED):
-            say(imc, connection, "meet", ["gpu", "network"], imports["gpu"], imports["network"])
-            try:
-                while without_descriptors(hear(imc, connection)).kind != "leave":
-                    pass
-                self._ledger.note(heard.body, LEFT)
-            except EndOfStream:
-                if self._first_has_vanished.acquire(blocking=False) and self._worker.address is not None:
-                    self._worker.export("reload", self._worker.address)
+def introduce(
+    imc: Imc,
+    connection: ConnectedSocket,
+    others: tuple[SocketAddress, SocketAddress],
+    ledger: Ledger,
+    vanished: Callable[[], None],
+) -> None:
+    """Introduce one renderer to `others` (borrowed), and wait for its end; or answer the auditor."""
+    heard = without_descriptors(hear(imc, connection))
+    if heard.kind == "audit":
+        answer_audit(imc, connection, heard.body, ledger)
+        return
+    with ledger.client(heard.body, VANISHED) as name:
+        try:
+            say(imc, connection, "meet", ["gpu", "network"], *others)
+            left = without_descriptors(hear(imc, connection)).kind == "leave"
+        except ImcError:
+            left = False
+        if left:
+            ledger.note(name, LEFT)
+        else:
+            vanished()
 
 
 def network(worker: Worker) -> int:
     """Have a page for every URL."""
     ledger = Ledger()
+    return serve_until_stopped(worker, lambda connection: fetch(worker.imc, connection, ledger))
 
-    def serve(connection: ConnectedSocket) -> None:
-        heard = without_descriptors(hear(worker.imc, connection))
-        if not answered_audit(worker.imc, connection, heard, ledger):
-            with ledger.client(heard.body, PAGE_BYTES), memory_of(worker.imc, page_of(heard.body)) as memory:
-                say(worker.imc, connection, "page", PAGE_BYTES, memory)
 
-    return serve_until_stopped(worker, serve)
+def fetch(imc: Imc, connection: ConnectedSocket, ledger: Ledger) -> None:
+    """Send the page that one client asks for; or answer the auditor."""
+    heard = without_descriptors(hear(imc, connection))
+    if heard.kind == "audit":
+        answer_audit(imc, connection, heard.body, ledger)
+        return
+    with ledger.client(heard.body, PAGE_BYTES) as url, memory_of(imc, page_of(url)) as memory:
+        say(imc, connection, "page", PAGE_BYTES, memory)
 
 
 def gpu(worker: Worker) -> int:
@@ -151,11 +163,10 @@ def draw_all(imc: Imc, connection: ConnectedSocket, ledger: Ledger) -> None:
     """Draw the frames of one renderer, in their order and without a gap, until it ends; or answer the auditor."""
     heard = hear(imc, connection)
     if heard.kind == "audit":
-        answered_audit(imc, connection, without_descriptors(heard), ledger)
+        answer_audit(imc, connection, without_descriptors(heard).body, ledger)
         return
     film = hashlib.sha256()
-    name = told(heard).get("renderer", "")
-    with ledger.client(name, [0, film.hexdigest()]):
+    with ledger.client(told(heard).get("renderer"), [0, film.hexdigest()]) as name:
         for number in itertools.count():
             told_now = told(heard)
             frame = data_of(heard.descriptors, told_now.get("bytes"), FRAME_BYTES)
@@ -184,12 +195,11 @@ def without_descriptors(heard: Heard) -> Heard:
     return heard
 
 
-def answered_audit(imc: Imc, connection: ConnectedSocket, heard: Heard, ledger: Ledger) -> bool:
-    """Answer with the ledger if that is what was asked for."""
-    if heard.kind != "audit" or not isinstance(heard.body, int):
-        return False
-    say(imc, connection, "ledger", ledger.once_gone(heard.body))
-    return True
+def answer_audit(imc: Imc, connection: ConnectedSocket, gone: object, ledger: Ledger) -> None:
+    """Send the ledger once so many clients are gone. Raises MalformedMessage for what is no number."""
+    if not isinstance(gone, int):
+        raise MalformedMessage("an audit without a number")
+    say(imc, connection, "ledger", ledger.once_gone(gone))
 
 
 # Their clients

@@ -72,6 +72,8 @@ def visit(worker: Worker, script: Iterator[str]) -> list[Entry]:
             what, (number, who, *details), _ = hear(imc, room)
             heard.append([number, what, who, digest_of(details[0]) if what == SAID else ""])
             turn.hear(what, who, speaks=details == [True])
+            if (what, who, turn.lines) == (SAID, name, 1):
+                worker.report("at_work", value=True)
             to_come.discard(who)
             if what not in (JOINED, SAID):
                 to_go.discard(who)
@@ -81,8 +83,6 @@ def visit(worker: Worker, script: Iterator[str]) -> list[Entry]:
             for text in texts:
                 say(imc, room, "say", text)
             turn.spoke(len(texts))
-            if turn.lines == LINES_AT_ONCE:
-                worker.report("at_work", value=True)
             if not texts and not to_go:
                 say(imc, room, "leave", None)
                 turn.end()
@@ -90,7 +90,7 @@ def visit(worker: Worker, script: Iterator[str]) -> list[Entry]:
 
 
 class Turn:
-    """Whose turn it is, as one of the speakers sees it. `lines` is how many it has said."""
+    """Whose turn it is, as one of the speakers sees it. `lines` is how many of its own it has heard."""
 
     def __init__(self, name: str, speakers: Iterable[str]) -> None:
         self._name = name
@@ -105,7 +105,6 @@ class Turn:
 
     def spoke(self, lines: int) -> None:
         """Take note that it has sent so many lines."""
-        self.lines += lines
         self._sent = self._unheard = lines
 
     def end(self) -> None:
@@ -125,6 +124,7 @@ class Turn:
             if self._unheard == self._sent:
                 self._awaited = self._speakers - {name}
             self._unheard -= 1
+            self.lines += 1
 
 
 def deaf(worker: Worker) -> int:

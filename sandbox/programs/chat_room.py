@@ -6,7 +6,8 @@
 
 One loop over all connections: so there is one order, and nothing to lock. It never waits for anybody. What a member
 does not take is queued, and a member whose queue is full is dropped. Who has a queue is not heard until it is empty, so
-that nobody can talk without listening. Who ends without a word has vanished, and who breaks the rules is expelled.
+that nobody can talk without listening. Who ends without a word has vanished, and what it said last may not have been
+heard; who breaks the rules is expelled.
 """
 
 import errno
@@ -103,7 +104,8 @@ class Room:
         self._numbers = itertools.count()
         self._members: dict[int, Member] = {}
         self._places = threading.BoundedSemaphore(MEMBERS_MAX)
-        self._arrivals: SimpleQueue[ConnectedSocket] = SimpleQueue()
+        self._is_open = True
+        self._arrivals: SimpleQueue[ConnectedSocket | None] = SimpleQueue()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
@@ -114,29 +116,36 @@ class Room:
             try:
                 connection = self._imc.imc_accept(bound)
             except EndOfStream:
-                return
+                return self._announce(None)
             except ImcError:
                 continue
             if self._places.acquire(blocking=False):
-                self._arrivals.put(connection)
-                os.eventfd_write(self._bell, 1)
+                self._announce(connection)
             else:
                 connection.close()
 
+    def _announce(self, arrival: ConnectedSocket | None) -> None:
+        self._arrivals.put(arrival)
+        os.eventfd_write(self._bell, 1)
+
     def run(self) -> None:
-        """Hear everybody, for ever."""
-        while True:
+        """Hear everybody, until nobody can come any more and all are gone."""
+        while self._is_open or self._members:
             for fd, events in self._poll.poll():
                 if fd == self._bell:
                     self._let_in()
                 elif fd in self._members:
                     self._attend(self._members[fd], events)
+        os.close(self._bell)
 
     def _let_in(self) -> None:
         for _ in range(os.eventfd_read(self._bell)):
             connection = self._arrivals.get()
-            self._members[connection.fileno()] = member = Member(self._imc, connection)
-            self._watch(member)
+            if connection is None:
+                self._is_open = False
+            else:
+                self._members[connection.fileno()] = member = Member(self._imc, connection)
+                self._watch(member)
 
     def _watch(self, member: Member) -> None:
         """Wait for the member to take what is queued, or else for it to say something."""
