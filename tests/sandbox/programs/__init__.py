@@ -1,0 +1,1 @@
+"""The worker programs, beside their configs."""
