@@ -25,7 +25,8 @@ from sandbox.abi import NONBLOCK
 from sandbox.descriptors import BoundSocket, ConnectedSocket
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
-from sandbox.programs.messages import Heard, close_all, hear
+from sandbox.programs.messages import decoded, receive
+from sandbox.transport import discard
 from sandbox.worker import Worker
 
 MEMBERS_MAX: Final = 64
@@ -63,14 +64,14 @@ class Member:
         self.connection = connection
         self.name: str | None = None
         self.speaks = False
-        self.is_leaving = False
+        self.is_leaving = self.is_gone = False
         self.queue: deque[bytes] = deque()
         self._imc = imc
 
     @property
     def is_there(self) -> bool:
-        """Whether it has joined, and has not left."""
-        return self.name is not None and not self.is_leaving
+        """Whether it has joined, and neither left nor gone otherwise."""
+        return self.name is not None and not self.is_leaving and not self.is_gone
 
     def offer(self, message: bytes) -> None:
         """Send it now, or once there is room. Raises ImcError: ENOBUFS where too much is waiting already."""
@@ -97,7 +98,10 @@ class Room:
 
     def __init__(self, imc: Imc, visits: int, report: Callable[[Gone], None]) -> None:
         """Open a room that calls `report` once `visits` members have come and gone."""
-        self._imc = imc
+        # Descriptors that nobody asked for. They may take their time to be closed, and the loop has none.
+        self._unwanted: list[int] = []
+        self._imc = Imc(imc.protocol, imc.layout, discard=self._unwanted.extend)
+        self._accepting = imc
         self._visits_to_come = visits
         self._report = report
         self._gone: Gone = {LEFT: [], VANISHED: [], DROPPED: [], EXPELLED: []}
@@ -114,7 +118,7 @@ class Room:
         """Let in whoever connects while there is a place, until nobody holds the address any more."""
         while True:
             try:
-                connection = self._imc.imc_accept(bound)
+                connection = self._accepting.imc_accept(bound)
             except EndOfStream:
                 return self._announce(None)
             except ImcError:
@@ -122,7 +126,7 @@ class Room:
             if self._places.acquire(blocking=False):
                 self._announce(connection)
             else:
-                connection.close()
+                threading.Thread(target=connection.close, daemon=True).start()
 
     def _announce(self, arrival: ConnectedSocket | None) -> None:
         self._arrivals.put(arrival)
@@ -136,6 +140,8 @@ class Room:
                     self._let_in()
                 elif fd in self._members:
                     self._attend(self._members[fd], events)
+        for _ in range(MEMBERS_MAX):
+            self._places.acquire()
         os.close(self._bell)
 
     def _let_in(self) -> None:
@@ -161,25 +167,28 @@ class Room:
         except ImcError as error:
             if error.errno != errno.EAGAIN:
                 self._end(member, VANISHED)
-        if member.is_leaving and not member.queue:
+        if member.is_leaving and not member.queue and not member.is_gone:
             self._close(member)
-        elif member.connection.fileno() >= 0:
+        elif not member.is_gone:
             self._watch(member)
 
     def _hear(self, member: Member) -> None:
         """Do what a member says. Raises ImcError: MalformedMessage where it may not say that."""
-        match hear(self._imc, member.connection, NONBLOCK):
-            case Heard("join", {"name": str(name), "speaks": bool(speaks)}, ()) if member.name is None:
+        message = receive(self._imc, member.connection, NONBLOCK)
+        self._unwanted.extend(descriptor.take() for descriptor in message.descriptors)
+        if message.descriptors:
+            raise MalformedMessage("there is nothing to give here")
+        match decoded(message.data):
+            case "join", {"name": str(name), "speaks": bool(speaks)} if member.name is None:
                 self._join(member, name, speaks=speaks)
-            case Heard("say", str(text), ()) if member.speaks and len(text) <= TEXT_MAX:
+            case "say", str(text) if member.speaks and len(text) <= TEXT_MAX:
                 self._tell(SAID, member, text)
-            case Heard("leave", None, ()) if member.name is not None:
-                self._tell(LEFT, member)
+            case "leave", None if member.name is not None:
                 member.is_leaving = True
                 self._note(member, LEFT)
-            case heard:
-                close_all(heard.descriptors)
-                raise MalformedMessage(f"{heard.kind!r} is not for it to say")
+                self._tell(LEFT, member)
+            case kind, _:
+                raise MalformedMessage(f"{kind!r} is not for it to say")
 
     def _join(self, member: Member, name: str, *, speaks: bool) -> None:
         there = {other.name: other.speaks for other in self._members.values() if other.is_there}
@@ -190,10 +199,10 @@ class Room:
         self._tell(JOINED, member, speaks)
 
     def _tell(self, what: str, about: Member, *details: object) -> None:
-        """Tell everybody who is there what happens; who cannot be told is gone."""
+        """Tell everybody who is there, and whom it is about, what happens; who cannot be told is gone."""
         message = control.encode(what, [next(self._numbers), about.name, *details])
         lost = []
-        for member in [member for member in self._members.values() if member.is_there]:
+        for member in [member for member in self._members.values() if member.is_there or member is about]:
             try:
                 member.offer(message)
                 self._watch(member)
@@ -204,14 +213,16 @@ class Room:
 
     def _end(self, member: Member, way: str) -> None:
         """Be rid of a member, unless it is gone already, and tell the others if it was there."""
-        if member.connection.fileno() < 0:
+        if member.is_gone:
             return
+        was_there = member.is_there
         self._close(member)
-        if member.is_there:
+        if was_there:
             self._note(member, way)
             self._tell(way, member)
 
     def _note(self, member: Member, way: str) -> None:
+        """Remember how a visit ended, unless there have been enough."""
         if self._visits_to_come and member.name is not None:
             self._gone[way].append(member.name)
             self._visits_to_come -= 1
@@ -219,8 +230,17 @@ class Room:
                 self._report({how: sorted(names) for how, names in self._gone.items()})
 
     def _close(self, member: Member) -> None:
+        """Close the connection, and what came over it and was not wanted; its place is free once that is done."""
+        member.is_gone = True
         fd = member.connection.fileno()
         self._poll.unregister(fd)
         del self._members[fd]
-        member.connection.close()
-        self._places.release()
+        unwanted = self._unwanted.copy()
+        self._unwanted.clear()
+
+        def close() -> None:
+            member.connection.close()
+            discard(unwanted)
+            self._places.release()
+
+        threading.Thread(target=close, daemon=True).start()

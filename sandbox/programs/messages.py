@@ -34,9 +34,17 @@ def hear(imc: Imc, connection: ConnectedSocket, flags: int = 0) -> Heard:
     """Receive one message. Raises MalformedMessage for what is none, its descriptors closed; else as `receive` does."""
     message = receive(imc, connection, flags)
     try:
-        return Heard(*control.decode(message.data), message.descriptors)
-    except ValueError as error:
+        return Heard(*decoded(message.data), message.descriptors)
+    except MalformedMessage:
         close_all(message.descriptors)
+        raise
+
+
+def decoded(data: bytes) -> tuple[str, Any]:
+    """Return the kind and the body of a message. Raises MalformedMessage."""
+    try:
+        return control.decode(data)
+    except ValueError as error:
         raise MalformedMessage(str(error)) from None
 
 

@@ -11,9 +11,10 @@ import pytest
 from sandbox.descriptors import ConnectedSocket
 from sandbox.errors import EndOfStream
 from sandbox.imc import Imc
+from sandbox.programs import chat_room
 from sandbox.programs.chat_room import DROPPED, EXPELLED, MEMBERS_MAX, NAME_MAX, QUEUE_MAX, SAID, TEXT_MAX, Gone, Room
 from sandbox.programs.messages import hear, memory_of, say
-from sandbox.transport import send_packet
+from sandbox.transport import discard, send_packet
 from tests.kernel import Background
 from tests.sandbox.programs.served import Served, in_background
 
@@ -95,7 +96,8 @@ def test_the_ends_are_reported_once_so_many_are_gone(party: Party) -> None:
         assert party.gone == []
         with party.join("rude") as rude:
             party.say(rude, "shout")
-            assert party.is_out(rude)
+            while party.hear(witness)[0] != EXPELLED:
+                pass
     assert party.gone == [{"left": ["leaves"], "vanished": ["vanishes"], "dropped": [], "expelled": ["rude"]}]
 
 
@@ -192,6 +194,37 @@ def test_one_who_talks_without_listening_holds_up_nobody_and_is_dropped(party: P
             if what == SAID:
                 party.say(a, "say", "x" * TEXT_MAX)
         chattering.result()
+
+
+def test_one_who_leaves_and_is_gone_before_it_hears_of_it_has_left(party: Party) -> None:
+    with party.join("witness") as witness:
+        with party.join("hasty") as hasty:
+            party.say(hasty, "leave")
+        assert [party.hear(witness)[0] for _ in range(2)] == ["joined", "left"]
+        with party.join("next"):
+            assert party.hear(witness) == ("joined", [3, "next", True])
+
+
+@pytest.mark.parametrize("data", [b'{"say": "take this"}', b"no JSON", None], ids=["wrong", "no JSON", "no IMC"])
+def test_what_takes_its_time_to_be_closed_holds_up_nobody(
+    data: bytes | None, party: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others_went_on = threading.Event()
+
+    def take_time(fds: list[int]) -> None:
+        assert others_went_on.wait(10)
+        discard(fds)
+
+    monkeypatch.setattr(chat_room, "discard", take_time)
+    with party.join("witness") as witness, party.join("rude") as rude:
+        left, right = party.imc.imc_socketpair()
+        with left, right:
+            if data is None:
+                send_packet(rude.socket, [b"no IMC"], [left.fileno()])
+            else:
+                party.imc.imc_sendmsg(rude, data, (left,))
+        assert [party.hear(witness)[0] for _ in range(2)] == ["joined", EXPELLED]
+        others_went_on.set()
 
 
 def test_more_than_there_is_room_for_are_turned_away(party: Party) -> None:

@@ -204,11 +204,10 @@ def test_what_one_member_hears_otherwise_is_found(line_7: list[int], line_8: lis
 def test_a_room_that_waits_for_one_who_does_not_listen_is_found(tmp_path: Path) -> None:
     source = """
         def main(worker):
+            receive = chat_room.receive
+            chat_room.receive = lambda imc, connection, _flags: receive(imc, connection, 1)
             chat_room.NONBLOCK = 0
-            chat_room.hear = lambda imc, connection, _flags: original_hear(imc, connection, 1)
             return original(worker)
-
-        original_hear = chat_room.hear
     """
     # Whether the one that is to be killed comes to speak before all stand still is a matter of luck.
     changed = {"at_work}}": "at_work}}, within: 1s", "within: 30s": "within: 1s"}
