@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -44,6 +44,10 @@ def imclab(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
     return run
 
 
+# Of a cell's name in that of a folder; names of files have a limit.
+NAME_MAX: Final = 64
+
+
 class RunFailed(Exception):
     """A cell's run did not pass; the message is the report."""
 
@@ -73,7 +77,7 @@ class TopologyItem(pytest.Item):
         outcome = run_plan(self.plan)
         if not outcome.passed:
             temporary: pytest.TempPathFactory = self.config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 - what is no function has no fixtures
-            folder = temporary.mktemp(re.sub(r"\W", "_", self.name))
+            folder = temporary.mktemp(re.sub(r"\W", "_", self.name)[:NAME_MAX])
             raise RunFailed(keep(folder, self.plan, outcome))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -5,8 +5,11 @@ workers may be granted to each other. What a worker starts with is closed here o
 importer has it. What is kept are the ways from facets to the addresses that they stand for (`facets.py`).
 """
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 from harness import events
@@ -85,7 +88,7 @@ class Routing:
             case Own.SERVICE_PORT:
                 return self._bounds.pop(worker)
             case HostFilePlan(path, mode):
-                return Descriptor(os.open(path, MODES[mode] | os.O_CLOEXEC, 0o666))
+                return host_file(path, mode)
             case ChannelEnd(channel, end):
                 return self._channels[channel][end]
             case Grant() as grant:
@@ -195,6 +198,18 @@ class Routing:
         count = self._refusals[importer] = self._refusals.get(importer, 0) + 1
         if count <= REFUSALS_TOLD:
             self._journal.add(events.ConnectRefused, worker=importer, text=text)
+
+
+def host_file(path: Path, mode: str) -> Descriptor:
+    """Return a regular file or a character device, opened for `mode`, owned by the caller. Raises OSError."""
+    # What was one when the run was planned may be a FIFO by now, whose opening waits.
+    descriptor = Descriptor(os.open(path, MODES[mode] | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o666))
+    kind = os.fstat(descriptor.fileno()).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISCHR(kind)):
+        descriptor.close()
+        raise OSError(errno.ENXIO, "neither a regular file nor a character device", str(path))
+    os.set_blocking(descriptor.fileno(), True)
+    return descriptor
 
 
 def dead_address(protocol: str) -> SocketAddress:

@@ -94,9 +94,13 @@ async def supervise(plan: Plan) -> Outcome:
             await run.lookout.look()
         verdict = run.blamed(decided)
     except OSError as error:
-        if error.errno not in OUT_OF_RESOURCES:
+        if error.errno in OUT_OF_RESOURCES:
+            verdict = Verdict(Status.UNSUPPORTED, f"the machine is out of what the run needs: {error}")
+        elif error.filename is not None:
+            # A file that was there when the run was planned.
+            verdict = Verdict(Status.REFUSED, f"{error.filename}: {error.strerror}")
+        else:
             raise
-        verdict = Verdict(Status.UNSUPPORTED, f"the machine is out of what the run needs: {error}")
     finally:
         run.director.note_unfinished()
         await run.tear_down()

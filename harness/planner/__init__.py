@@ -12,7 +12,7 @@ Whatever can be known to be wrong before anything starts is found here, all of i
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 from harness.errors import Problem, TopologyError
 from harness.plan import Plan
@@ -23,6 +23,9 @@ from harness.planner.selectors import Selectors
 from harness.planner.steps import Scenario
 from harness.planner.workers import drafts_of, worker_plan
 from harness.topology import Cell, read
+
+# What is planned before anything starts takes memory, and time that no deadline counts.
+WORKERS_MAX: Final = 20_000
 
 __all__ = ["only_plan_of", "plans_of"]
 
@@ -35,6 +38,9 @@ def plans_of(file: Path, chosen: Mapping[str, Any] | None = None) -> list[Plan]:
     chosen = chosen or {}
     cells, problems = read(file, chosen)
     plans = []
+    workers = sum(entry.replicas or 1 for cell in cells for entry in cell.topology.workers.values())
+    if workers > WORKERS_MAX:
+        return _too_many(cells[0], workers)
     for cell in cells:
         findings = Findings(cell)
         plans.append(_plan(cell, chosen, findings))
@@ -42,6 +48,11 @@ def plans_of(file: Path, chosen: Mapping[str, Any] | None = None) -> list[Plan]:
     if problems:
         raise TopologyError(_once(problems))
     return plans
+
+
+def _too_many(cell: Cell, workers: int) -> NoReturn:
+    text = f"{workers} workers in all cells together; there can be {WORKERS_MAX}"
+    raise TopologyError([cell.document.problem(("workers",), text)])
 
 
 def _once(problems: Iterable[Problem]) -> list[Problem]:

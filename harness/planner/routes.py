@@ -1,5 +1,6 @@
 """Who is granted what, and what lies between whom."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -139,7 +140,7 @@ def _side(channel: Channel, index: int, side: int, selectors: Selectors, finding
     path = ("channels", index, "between", side)
     sides = []
     for worker, number in selectors.numbered(channel.between[side], path):
-        if not number.isdecimal() or not FIRST_IMPORT <= int(number) <= NUMBER_MAX:
+        if not re.fullmatch("[0-9]{1,4}", number) or not FIRST_IMPORT <= int(number) <= NUMBER_MAX:
             text = f"{number!r} is no number to choose; write {FIRST_IMPORT}..{NUMBER_MAX}"
             findings.add_once(path, text)
             return []

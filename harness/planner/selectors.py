@@ -67,7 +67,7 @@ class Selectors:
             return [base], rest
         if index == "*":
             return names_of(base, replicas), rest[1:]
-        if f"{base}.{index}" in names_of(base, replicas):
+        if re.fullmatch("0|[1-9][0-9]{0,8}", index) and int(index) < replicas:
             return [f"{base}.{index}"], rest[1:]
         which = f"{base}.0" if replicas == 1 else f"{base}.0 to {base}.{replicas - 1}, or {base}.* for all"
         self._findings.add(path, f"{text!r} selects no replica of {base}; write {which}", at_key=at_key)

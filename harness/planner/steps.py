@@ -54,7 +54,7 @@ from sandbox.control import pack_data
 # What a step may name without any step having given the name.
 PORT_NAMES: Final = (BOUND_SOCKET_NAME, ADDRESS_NAME)
 # More steps than these are a slip of the pen: repeated steps that repeat others.
-STEPS_MAX: Final = 100_000
+STEPS_MAX: Final = 20_000
 
 
 class Scenario:
@@ -125,7 +125,7 @@ class Scenario:
         for round_ in range(step.repeat):
             for index, inner in enumerate(step.steps):
                 if self._count > STEPS_MAX:
-                    self._findings.add_once(path, f"more than {STEPS_MAX} steps")
+                    self._findings.add_once(("scenario",), f"more than {STEPS_MAX} steps")
                     return
                 self._take(inner, (*path, "steps", index), {**numbers, ROUND: round_})
             # What is wrong in one round is wrong in all of them.
@@ -232,6 +232,9 @@ class Scenario:
                 self._plan_step(step, worker, path, numbers)
 
     def _plan_step(self, step: WorkerStep, worker: str, path: Location, numbers: Numbers) -> None:
+        if self._count > STEPS_MAX:
+            self._findings.add_once(("scenario",), f"more than {STEPS_MAX} steps")
+            return
         self._able(worker, (*path, "at"))
         if self._workers[worker].command:
             self._findings.add((*path, "at"), f"{worker} is a command, and obeys no steps; a Python program can")

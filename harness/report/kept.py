@@ -10,7 +10,7 @@ from harness.report.text import failure
 def keep(folder: Path, plan: Plan, outcome: Outcome) -> str:
     """Write report.txt and, of each worker that wrote any, worker.stdout and worker.stderr. Returns the report."""
     report = f"{failure(plan, outcome)}\nkept in: {folder}"
-    (folder / "report.txt").write_text(f"{report}\n", encoding="utf-8")
+    (folder / "report.txt").write_text(f"{report}\n", encoding="utf-8", errors="backslashreplace")
     for worker in outcome.workers.values():
         for name, output in (("stdout", worker.stdout), ("stderr", worker.stderr)):
             if output.size:

@@ -26,13 +26,14 @@ from harness.plan import (
     WaitPlan,
     WorkerPlan,
 )
+from harness.scenario import printable
 
 INDENT: Final = "  "
 
 
 def described(plan: Plan) -> str:
     """Return what the plan is: each worker with all that it starts with, the routes, the scenario."""
-    return "\n".join([f"{plan.cell} ({plan.file})", *_indented(_plan(plan))])
+    return "\n".join([f"{printable(plan.cell)} ({plan.file})", *_indented(_plan(plan))])
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

@@ -37,13 +37,13 @@ SHORT.maxstring = SHORT.maxother = 200
 
 def summary(outcome: Outcome) -> str:
     """Return one line: the cell, how it ended, and why where it did not pass."""
-    line = f"{outcome.cell}: {outcome.status} in {outcome.seconds:.2f} s"
+    line = f"{printable(outcome.cell)}: {outcome.status} in {outcome.seconds:.2f} s"
     return line if outcome.passed else f"{line}: {outcome.reason}"
 
 
 def account(plan: Plan, outcome: Outcome) -> str:
     """Return what happened, in the order of the topology: the workers, the steps, the ends."""
-    return "\n".join([outcome.cell, *(f"  {line}" for line in _lines(plan, outcome))])
+    return "\n".join([printable(outcome.cell), *(f"  {line}" for line in _lines(plan, outcome))])
 
 
 def failure(plan: Plan, outcome: Outcome) -> str:

@@ -17,14 +17,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from harness.errors import Problem
-from harness.topology.load import Document, Location, load, spoken
+from harness.topology.load import LONE_SURROGATE, Document, Location, load, spoken
 from harness.topology.mistakes import findings_of, nearest
 from harness.topology.model import Topology
 from harness.topology.values import is_name, is_scalar
 
 VARIABLE: Final = re.compile(r"\{\{\s*([A-Za-z_][\w-]*)\s*\}\}")
 REFERENCE: Final = re.compile(VARIABLE.pattern + r"|\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
-CELLS_MAX: Final = 10_000
+CELLS_MAX: Final = 1_000
 # Numbers that the planner knows, a replica's own and that of a round of repeated steps: until then they stay as they
 # are in the sections where they may stand.
 REPLICA: Final = "replica"
@@ -78,7 +78,8 @@ def read(file: Path, chosen: Scalars | None = None) -> tuple[list[Cell], list[Pr
     """
     document = load(file)
     expander = _Expander(document, chosen or {})
-    made = [_cell(document, expander, point) for point in expander.points()]
+    points = expander.points()
+    made = [_cell(document, expander, point, suffix) for point, suffix in zip(points, _suffixes(points), strict=True)]
     return [cell for cell in made if cell is not None], [*document.problems, *expander.problems]
 
 
@@ -87,7 +88,15 @@ def as_text(value: object) -> str:
     return spoken(value) if isinstance(value, bool) else str(value)
 
 
-def _cell(document: Document, expander: "_Expander", point: Scalars) -> Cell | None:
+def _suffixes(points: list[dict[str, Any]]) -> list[str]:
+    """Return what tells each cell from the others: the values, and where these are the same, what they are of."""
+    suffixes = ["-".join(map(as_text, point.values())) for point in points]
+    if len(set(suffixes)) < len(suffixes):
+        return [",".join(f"{axis}={as_text(value)}" for axis, value in point.items()) for point in points]
+    return suffixes
+
+
+def _cell(document: Document, expander: "_Expander", point: Scalars, suffix: str) -> Cell | None:
     variables = {**expander.variables, **point}
     values = {
         key: value if key in ("vars", "matrix") else expander.expand(value, (key,), variables)
@@ -106,7 +115,6 @@ def _cell(document: Document, expander: "_Expander", point: Scalars) -> Cell | N
         except ValidationError:
             # Not even the sections are what they should be; what was found so far has to do.
             return None
-    suffix = "-".join(as_text(value) for value in point.values())
     identity = f"{topology.name}[{suffix}]" if point else topology.name
     return Cell(identity, topology, variables, expander.axes, document, damaged)
 
@@ -149,6 +157,7 @@ class _Expander:
         self.variables = self._variables()
         self.axes = self._axes()
         self._check_matrix()
+        self._check_axes()
         self._check_chosen()
 
     def _map(self, key: str) -> dict[str, Any]:
@@ -179,6 +188,16 @@ class _Expander:
                 self._useless.add(name)
         return axes
 
+    def _check_axes(self) -> None:
+        for axis, values in self.axes.items():
+            texts = set[str]()
+            for index, text in enumerate(map(as_text, values)):
+                if text in texts:
+                    self._problem(("matrix", axis, index), f"{text} twice on the axis {axis!r}")
+                if LONE_SURROGATE.search(text):
+                    self._problem(("matrix", axis, index), "a value on an axis is text, in UTF-8")
+                texts.add(text)
+
     def _check_matrix(self) -> None:
         for section, names in (("vars", self._vars), ("matrix", self._matrix)):
             if REPLICA in names:
@@ -190,11 +209,6 @@ class _Expander:
                 self._problem(("matrix", axis), f"{axis!r} is a variable already", at_key=True)
             if values == ():
                 self._problem(("matrix", axis), "an axis without values leaves no cell")
-        for axis, values in self.axes.items():
-            texts = list(map(as_text, values))
-            for index, text in enumerate(texts):
-                if text in texts[:index]:
-                    self._problem(("matrix", axis, index), f"{text} twice on the axis {axis!r}")
 
     def _check_chosen(self) -> None:
         known = {**self._vars, **self._matrix}

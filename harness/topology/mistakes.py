@@ -28,12 +28,16 @@ EXPECTED: Final[Mapping[str, str]] = {
 COMMON_KEYS: Final = frozenset({"when", "within"})
 # More than these are no help to anybody who looks for one.
 LISTED_MAX: Final = 16
+# To look through more takes its time, and a file may have as many mistakes as it has lines.
+COMPARED_MAX: Final = 200
 SIMILAR: Final = 0.7
 
 
 def nearest(word: object, options: Iterable[object]) -> str:
     """Return "; did you mean …?" or, where nothing is near and there are not too many, "; there are …"."""
     known = list(map(str, options))
+    if len(known) > COMPARED_MAX:
+        return ""
     match = _match(str(word), known)
     if match is not None:
         return f"; did you mean {match!r}?"
@@ -56,21 +60,21 @@ def findings_of(error: ValidationError, document: Document) -> list[tuple[Locati
     return [
         (path, _problem(details, document))
         for details in findings
-        if (path := _resolve(details["loc"])[0]) not in misspelt or details["type"] != "missing"
+        if (path := _resolve(details)[0]) not in misspelt or details["type"] != "missing"
     ]
 
 
 def _misspelt(details: ErrorDetails) -> Location:
     """Return the path that an unknown key should probably have."""
-    path, model = _resolve(details["loc"])
+    path, model = _resolve(details)
     return (*path[:-1], _match(str(path[-1]), _keys(model)) or "")
 
 
 def _problem(details: ErrorDetails, document: Document) -> Problem:  # noqa: C901 - one case a kind of mistake
-    path, model = _resolve(details["loc"])
+    path, model = _resolve(details)
     context: Mapping[str, Any] = details.get("ctx", {})
     path += context.get("within", ())
-    at_key = details["loc"][-1] == "[key]"
+    at_key = _is_of_a_key(details)
     match details["type"]:
         case "extra_forbidden":
             text = f"unknown key {path[-1]!r}{nearest(path[-1], _keys(model))}"
@@ -117,11 +121,17 @@ def _unexpected(expected: str, value: object) -> str:
     return f"expected {expected}, not {'the text ' if isinstance(value, str) else ''}{spoken(value)}"
 
 
-def _resolve(loc: tuple[int | str, ...]) -> tuple[Location, type[BaseModel] | None]:
+def _is_of_a_key(details: ErrorDetails) -> bool:
+    """Say whether a key is what is wrong: then pydantic puts the marker "[key]" behind it, which may be a key, too."""
+    return details["loc"][-1:] == ("[key]",) and details["type"] != "extra_forbidden"
+
+
+def _resolve(details: ErrorDetails) -> tuple[Location, type[BaseModel] | None]:
     """Return the path in the file that pydantic's `loc` stands for, and the model that holds its last key.
 
-    A loc has elements that no file has: a union's tag, the marker "[key]" behind a key that is wrong itself.
+    A loc has elements that no file has: a union's tag, the marker of a key that is wrong itself.
     """
+    loc = details["loc"][:-1] if _is_of_a_key(details) else details["loc"]
     path: Location = ()
     model: Any = Topology
     holder: type[BaseModel] | None = Topology
@@ -130,7 +140,7 @@ def _resolve(loc: tuple[int | str, ...]) -> tuple[Location, type[BaseModel] | No
         if tagged is not None:
             model = tagged
             holder = tagged if isinstance(tagged, type) and issubclass(tagged, BaseModel) else holder
-        elif element != "[key]":
+        else:
             path = (*path, element)
             holder = model if isinstance(model, type) and issubclass(model, BaseModel) else holder
             model = _member(model, element)

@@ -41,7 +41,7 @@ class Within(Model):
 
 
 class Limits(Model):
-    """What a worker may use of the machine."""
+    """What a worker may use of the machine; of what it forks, each process anew."""
 
     address_space: Annotated[
         Size | None, described("Of virtual memory; more is ENOMEM, in Python a MemoryError.", "256MiB")

@@ -32,6 +32,7 @@ OPEN_FILES_MAX: Final = 1 << 20
 # What a worker's limit on open files leaves room for.
 NUMBER_MAX: Final = 999
 CHANNEL_ENDS: Final = 2
+SECONDS_MAX: Final = 7 * 24 * 60 * 60
 UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 # What a file may write in place of anything that is no list and no map.
 REFERENCE_SCHEMA: Final = {"type": "string", "pattern": r"\{\{|\$\{"}
@@ -90,6 +91,8 @@ def parse_duration(value: Any) -> float:
     seconds = float(match[1]) * {"ms": 0.001, "s": 1, "m": 60}[match[2]]
     if not seconds:
         raise Mistake("a duration of 0 would pass at once")
+    if seconds > SECONDS_MAX:
+        raise Mistake(f"more than a week; write at most {SECONDS_MAX // 60}m")
     return seconds
 
 

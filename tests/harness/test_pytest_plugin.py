@@ -100,6 +100,15 @@ def test_what_a_failed_run_said_is_kept_and_a_passed_one_leaves_nothing(
         assert "a exited with 3" in report.read_text(encoding="utf-8")
 
 
+def test_a_cell_of_any_name_has_its_report(pytester: pytest.Pytester) -> None:
+    text = FAILS.replace("workers:", f"matrix: {{m: [{'x' * 300}, '../é']}}\nworkers:")
+    topology(pytester, text)
+    result = pytester.runpytest_subprocess(*SERIAL)
+    result.assert_outcomes(failed=2)
+    assert result.stdout.str().count("kept in: ") >= 2
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 @pytest.mark.parametrize("options", [SERIAL, PARALLEL], ids=["serially", "in parallel"])
 def test_a_wrong_topology_is_an_error_of_collection_with_all_its_mistakes(
     pytester: pytest.Pytester, options: tuple[str, ...]

@@ -13,6 +13,8 @@ import pytest
 
 from harness import Outcome, Status, run_topology
 from harness.events import AddressExported, AddressGranted, FacetMade
+from harness.planner import only_plan_of
+from harness.supervisor import run_plan
 from sandbox.protocols import PROTOCOLS
 from tests.harness.written import write
 
@@ -438,3 +440,21 @@ def test_a_run_needs_no_more_descriptors_than_it_asks_for(protocol: str, tmp_pat
     needed = int(refused.reason.rpartition(" ")[2])
     assert run(needed).reason == "all as expected"
     assert run(needed - 1).status is Status.UNSUPPORTED
+
+
+def test_a_file_that_became_a_fifo_is_told_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    topology = """
+        workers:
+          it: {program: "idle:main", protocol: socketpair, inherit: [{descriptor: 9, file: words.txt, mode: r}]}
+    """
+    (tmp_path / "words.txt").touch()
+    plan = only_plan_of(write(tmp_path, topology, idle="def main(worker): pass\n"), {})
+    (tmp_path / "words.txt").unlink()
+    os.mkfifo(tmp_path / "words.txt")
+    outcome = run_plan(plan)
+    assert outcome.status is Status.REFUSED
+    assert outcome.reason == f"{tmp_path / 'words.txt'}: neither a regular file nor a character device"
+    (tmp_path / "words.txt").unlink()
+    outcome = run_plan(plan)
+    assert (outcome.status, outcome.reason.rpartition(": ")[2]) == (Status.REFUSED, "No such file or directory")
+    assert outcome.seconds < 10

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.errors import TopologyError
 from harness.planner import only_plan_of, plans_of
 from harness.topology import Cell, read
-from tests.harness.topologies import HEAD, only, written
+from tests.harness.topologies import HEAD, PAIR, only, written
 
 Write = Callable[..., Path]
 
@@ -191,3 +191,15 @@ def test_every_combination_is_one_cell_with_an_id_of_its_own(
         wanted *= len(values)
     assert len(found) == wanted
     assert len({tuple(cell.variables.items()) for cell in found}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("matrix", "ids"),
+    [
+        ("{a: [x-y, z], b: [1]}", ["t[x-y-1]", "t[z-1]"]),
+        ("{a: [x-y, x], b: [z, y-z]}", ["t[a=x-y,b=z]", "t[a=x-y,b=y-z]", "t[a=x,b=z]", "t[a=x,b=y-z]"]),
+    ],
+)
+def test_no_two_cells_have_the_same_id(matrix: str, ids: list[str], tmp_path: Path) -> None:
+    cells, problems = read(written(tmp_path, f"{PAIR}matrix: {matrix}\n"))
+    assert (problems, [cell.id for cell in cells]) == ([], ids)

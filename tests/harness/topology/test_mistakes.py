@@ -578,7 +578,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "repeat a kill": (step("{repeat: 2, steps: [{kill: a}]}"), ["7:30: a was killed in line 7"]),
     "repeat beyond measure": (
         step("{repeat: 10000, steps: [{repeat: 10000, steps: [{at: a, do: socketpair}]}]}"),
-        ["7:27: more than 100000 steps"],
+        ["7:1: more than 20000 steps"],
     ),
     "a round where nothing is repeated": (
         step('{at: a, do: close, descriptor: "c{{round}}"}'),
@@ -789,7 +789,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "a matrix beyond measure": (
         f"{PAIR}matrix:\n" + "".join(f"  x{axis}: [{', '.join(map(str, range(10)))}]\n" for axis in range(5)),
-        ["7:3: a matrix of more than 10000 cells"],
+        ["7:3: a matrix of more than 1000 cells"],
     ),
     "a variable of one below": (
         f"{PAIR}vars: {{x: '{{{{y}}}}', y: 1}}\n",
@@ -823,6 +823,39 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         f"{PAIR}matrix: {{protocol: [stream]}}\nscenario: [{{kill: a, when: {{protocol: [stream, steam]}}}}]\n",
         ["7:48: steam is not on the axis 'protocol'; did you mean 'stream'?"],
     ),
+    "a key that pydantic has a meaning for": (
+        f'{PAIR}"[key]": 1\n',
+        [f"6:1: unknown key '[key]'; there are {SECTIONS}"],
+    ),
+    "such a key in a worker": (
+        settings('"[key]": 1'),
+        [f"4:41: unknown key '[key]'; there are {SETTINGS}, kind, replicas"],
+    ),
+    "such a key as a variable": (f'{PAIR}vars: {{"[key]": 1}}\n', [f"6:8: '[key]' {NO_NAME}"]),
+    "a number of a channel beyond measure": (
+        f"{PAIR}channels: [{{between: [a.{'8' * 5000}, b.8]}}]\n",
+        [f"6:23: '{'8' * 5000}' is no number to choose; write 6..999"],
+    ),
+    "a duration beyond measure": (
+        settings(f"limits: {{cpu: {'9' * 400}s}}"),
+        ["4:55: more than a week; write at most 10080m"],
+    ),
+    "a value on an axis that is no text": (
+        f"{PAIR}matrix: {{m: ['${{IMCLAB_TEST_BYTES}}']}}\n",
+        ["6:14: a value on an axis is text, in UTF-8"],
+    ),
+    "more workers than can be planned": (
+        (
+            f"{HEAD}matrix: {{m: [{', '.join(map(str, range(30)))}]}}\n"
+            'workers:\n  r: {program: "m:f", protocol: stream, replicas: 1000}\n'
+        ),
+        ["5:3: 30000 workers in all cells together; there can be 20000"],
+    ),
+    "more steps than can be planned": (
+        f'{HEAD}workers:\n  r: {{program: "m:f", protocol: stream, replicas: 5000}}\nscenario:\n'
+        + "- {at: r.*, do: socketpair}\n" * 5,
+        ["6:1: more than 20000 steps"],
+    ),
     "when as text": (
         f"{PAIR}scenario: [{{kill: a, when: stream}}]\n",
         ["6:28: expected a map, not the text 'stream'"],
@@ -831,7 +864,10 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_is_told_once_at_its_place_with_what_would_be_right(case: str, write: Write) -> None:
+def test_a_mistake_is_told_once_at_its_place_with_what_would_be_right(
+    case: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMCLAB_TEST_BYTES", "\udcff")
     text, expected = MISTAKES[case]
     assert mistakes_in(write(text)) == expected
 

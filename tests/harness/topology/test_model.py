@@ -42,7 +42,7 @@ def test_nothing_else_is_a_duration(text: str) -> None:
         parse_duration(text)
 
 
-@given(st.integers(1, 10**6), st.sampled_from([("ms", 0.001), ("s", 1.0), ("m", 60.0)]))
+@given(st.integers(1, 10_080), st.sampled_from([("ms", 0.001), ("s", 1.0), ("m", 60.0)]))
 def test_units_are_worth_what_they_are(number: int, unit: tuple[str, float]) -> None:
     assert parse_duration(f"{number}{unit[0]}") == pytest.approx(number * unit[1])
 
