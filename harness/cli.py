@@ -21,14 +21,18 @@ from harness.plan import Plan
 from harness.planner import plans_of
 from harness.report.plan import described
 from harness.report.text import account, failure, summary
-from harness.supervisor import supervise_all
-from harness.topology import SUFFIX
+from harness.supervisor import refusal, supervise_all
+from harness.topology import SUFFIX, declares
 from harness.topology.load import LONE_SURROGATE, scalar
+from harness.topology.mistakes import nearest
 from harness.topology.schema import schema_text
+from sandbox.protocols import PROTOCOLS
 
 # typer's own word for a command line that it does not understand. Some versions bring their own click along and raise
 # its exceptions, so the installed click's would be the wrong ones; what typer exports is derived from the right one.
 NotUnderstood: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
+PROTOCOL: Final = "protocol"
 
 interrupts = Interrupts()
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -62,7 +66,7 @@ def run(
     plans = planned(files, chosen(protocol, set_))
     if dry_run:
         typer.echo("\n\n".join(map(described, plans)))
-        return
+        raise typer.Exit(worst([status_before(plan) for plan in plans]).exit_code)
     statuses = list[Status]()
 
     def tell(plan: Plan, outcome: Outcome) -> None:
@@ -78,8 +82,11 @@ def run(
 @app.command()
 def check(files: Files, protocol: Protocol = None, set_: Set = None) -> None:
     """Say what is wrong with the files, and start nothing."""
-    for plan in planned(files, chosen(protocol, set_)):
-        typer.echo(f"{plan.cell}: ok")
+    plans = planned(files, chosen(protocol, set_))
+    for plan in plans:
+        outcome = refusal(plan)
+        typer.echo(f"{plan.cell}: ok" if outcome is None else summary(outcome))
+    raise typer.Exit(worst([status_before(plan) for plan in plans]).exit_code)
 
 
 @app.command()
@@ -94,9 +101,15 @@ def sel_ldr(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTI
     raise typer.Exit(loader.main(arguments or ()))
 
 
+def status_before(plan: Plan) -> Status:
+    """Return what is known of how a run ends before it begins: PASSED where it may begin."""
+    outcome = refusal(plan)
+    return Status.PASSED if outcome is None else outcome.status
+
+
 def chosen(protocol: str | None, assignments: Iterable[str] | None) -> dict[str, Any]:
     """Return the variables and axes that the command line decides. Raises UsageError."""
-    values: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
+    values: dict[str, Any] = {} if protocol is None else {PROTOCOL: protocol}
     for assignment in assignments or ():
         name, equals, text = assignment.partition("=")
         if not equals or not name:
@@ -113,12 +126,22 @@ def planned(paths: Iterable[Path], values: dict[str, Any]) -> list[Plan]:
     problems: list[Problem] = []
     for file in found(paths):
         try:
-            plans += plans_of(file, values)
+            plans += plans_speaking(file, values)
         except TopologyError as error:
             problems += error.problems
     if problems:
         raise TopologyError(problems)
+    if not plans:
+        raise UsageError(f"no cell speaks {values.get(PROTOCOL)!r}{nearest(values.get(PROTOCOL), PROTOCOLS)}")
     return plans
+
+
+def plans_speaking(file: Path, values: dict[str, Any]) -> list[Plan]:
+    """Return the plans of a file; where the protocol is no variable or axis of its, those of the chosen protocol."""
+    if PROTOCOL not in values or declares(file, PROTOCOL):
+        return plans_of(file, values)
+    plans = plans_of(file, {name: value for name, value in values.items() if name != PROTOCOL})
+    return [plan for plan in plans if values[PROTOCOL] in {worker.protocol for worker in plan.workers.values()}]
 
 
 def found(paths: Iterable[Path]) -> list[Path]:

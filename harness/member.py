@@ -229,6 +229,11 @@ class Member:
             self._journal.add(events.WorkerSignalled, worker=self.plan.name, signal=number.name)
             self._process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Have it do nothing any more, while it waits for its end."""
+        if self._process is not None and not self._process.exited.done():
+            self._process.send_signal(signal.SIGSTOP)
+
     async def stop(self, look: Callable[[], Awaitable[None]]) -> None:
         """End its control channel, and kill it where it does not stop in time, after a `look`. Raises ZygoteError."""
         self.stopping = True

@@ -38,7 +38,7 @@ def imclab(request: pytest.FixtureRequest) -> Callable[..., Outcome]:
         if not outcome.passed:
             folder: Path = request.getfixturevalue("tmp_path") / f"imclab-{number}"
             folder.mkdir()
-            keep(folder, plan, outcome)
+            request.node.add_report_section("call", "imclab", keep(folder, plan, outcome))
         return outcome
 
     return run

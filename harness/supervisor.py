@@ -74,8 +74,8 @@ async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, 
 
 async def supervise(plan: Plan) -> Outcome:
     """Run `plan` and return its outcome. Nothing of the run is left when this returns, raises or is cancelled."""
-    if plan.refusals or plan.is_refused:
-        return refusal(plan)
+    if (refused := refusal(plan)) is not None:
+        return refused
     began = time.monotonic()
     run = Run(plan)
     try:
@@ -116,8 +116,10 @@ async def supervise(plan: Plan) -> Outcome:
     )
 
 
-def refusal(plan: Plan) -> Outcome:
-    """Return the outcome of a cell that cannot be run, or is expected to be such a one. Nothing is started."""
+def refusal(plan: Plan) -> Outcome | None:
+    """Return the outcome of a cell that cannot be run, or is expected to be such a one; None for all others."""
+    if not plan.refusals and not plan.is_refused:
+        return None
     why = "; ".join(plan.refusals)
     if not plan.refusals:
         status, reason = Status.FAILED, "the topology expects that this is refused, and nothing speaks against it"
@@ -250,6 +252,9 @@ class Run:
         """End whatever is left, and wait until it is gone."""
         try:
             if self._zygote is not None:
+                # All stand still before the first is ended, so that nobody's last words are about another's end.
+                for member in self.members.values():
+                    member.freeze()
                 try:
                     await asyncio.gather(*(member.bury() for member in self.members.values()))
                 finally:

@@ -129,6 +129,10 @@ def channel_ends(
             text = f"{channel.between[0]} selects {len(sides[0])} and {channel.between[1]} {len(sides[1])}"
             findings.add(("channels", index, "between"), f"{text}; a channel has two ends")
             continue
+        one, other = (drafts[side[0][0]] for side in sides)
+        if channel.kind == "connected" and one.layout != other.layout and one.whole and other.whole:
+            text = f"{one.base} writes the layout {one.layout} and {other.base} {other.layout}"
+            findings.add(("channels", index), f"{text}: they could not read one another (kind: data_only could)")
         for left, right in zip(*sides, strict=True):
             for end, (worker, number) in enumerate((left, right)):
                 ends[worker].append(channel_end(number, channel.as_, channel.kind, count, end))

@@ -70,6 +70,8 @@ class Scenario:
         self._count = 0
         self._together: list[StepPlan] = []
         self._names = {name: _names_at_start(worker) for name, worker in workers.items()}
+        # In which lines something was expected or done, by worker.
+        self._expected: dict[str, int] = {}
         self._killed: dict[str, int] = {}
         self._paused: dict[str, int] = {}
 
@@ -208,8 +210,13 @@ class Scenario:
     def _expect(self, step: Expect, path: Location, numbers: Numbers) -> None:
         where = (*path, "expect")
         for selector, status in step.expect.exit.items():
-            for worker in self._selectors.workers(selector, (*where, "exit", selector), at_key=True):
-                self.exits[worker] = status
+            at = (*where, "exit", selector)
+            for worker in self._selectors.workers(selector, at, at_key=True):
+                if self.exits.setdefault(worker, status) != status:
+                    self._findings.add_once(
+                        at, f"{worker} is expected to end otherwise in line {self._expected[worker]}"
+                    )
+                self._expected.setdefault(worker, self._place(path)[0])
         reports: dict[str, dict[str, Any]] = {}
         for selector, wanted in step.expect.report.items():
             at = (*where, "report", selector)

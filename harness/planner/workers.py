@@ -133,6 +133,9 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
             findings.add_once(path, f"{base} has no protocol: say it here, in its kind or under defaults")
         else:
             _check_layout(layers, findings)
+    told = [key for key in layers.merged("env") if key.startswith("LISTEN_")] if command else []
+    if told:
+        findings.add_once(path, f"{base}: {told[0]} is what imclab itself tells a command; choose another name")
     ready, stop = layers.value("ready"), layers.value("stop")
     args, env, words = layers.merged("args"), layers.merged("env"), command or ()
     numbers = replica_of(name)

@@ -21,7 +21,7 @@ from harness.events import (
     WorkerKilled,
     WorkerSignalled,
 )
-from harness.outcome import Outcome, Output, WorkerOutcome, describe_exit
+from harness.outcome import Outcome, WorkerOutcome, describe_exit
 from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
 from harness.report.hang import explanation
 from harness.scenario import printable, told
@@ -30,6 +30,8 @@ from harness.topology.load import scalar
 from harness.topology.values import Scalar
 
 SHOWN_BYTES: Final = 60
+# Of each output; where the report is kept, all of it is.
+OUTPUT_LINES: Final = 100
 # Of what a worker reports, so much as a line can show; it may be of any depth.
 SHORT: Final = Repr()
 SHORT.maxstring = SHORT.maxother = 200
@@ -71,6 +73,9 @@ def _setting(value: Scalar) -> str:
 
 
 def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
+    if plan.refusals or plan.is_refused:
+        yield f"{outcome.status}, and nothing was started: {outcome.reason}"
+        return
     made = (event for event in outcome.events if isinstance(event, ServicePortMade | FacetMade | AddressExported))
     owners = {event.identity: event.worker for event in made}
     width = max(map(len, plan.workers))
@@ -201,6 +206,7 @@ def _data(result: Mapping[str, Any]) -> str:
 
 def _outputs(worker: WorkerOutcome) -> Iterator[str]:
     for name, output in (("stdout", worker.stdout), ("stderr", worker.stderr)):
-        if output != Output():
-            lines = map(printable, output.text().rstrip().split("\n"))
-            yield "\n".join([f"\n{worker.name}, {name}:", *lines])
+        if output.text().strip():
+            lines = output.text().rstrip().split("\n")
+            left_out = [f"… {len(lines) - OUTPUT_LINES} lines before"] if len(lines) > OUTPUT_LINES else []
+            yield "\n".join([f"\n{worker.name}, {name}:", *left_out, *map(printable, lines[-OUTPUT_LINES:])])

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from harness.topology.expand import Cell, as_text, read
+from harness.topology.expand import Cell, as_text, declares, read
 
 SUFFIX: Final = ".imclab.yaml"
 
-__all__ = ["SUFFIX", "Cell", "as_text", "read"]
+__all__ = ["SUFFIX", "Cell", "as_text", "declares", "read"]

@@ -83,6 +83,12 @@ def read(file: Path, chosen: Scalars | None = None) -> tuple[list[Cell], list[Pr
     return [cell for cell in made if cell is not None], [*document.problems, *expander.problems]
 
 
+def declares(file: Path, name: str) -> bool:
+    """Say whether `file` has a variable or an axis of this name. Raises TopologyError where it is no map."""
+    sections = (load(file).values.get(section) for section in ("vars", "matrix"))
+    return any(isinstance(section, dict) and name in section for section in sections)
+
+
 def as_text(value: object) -> str:
     """Return a variable's value as text has it, and as a topology writes it."""
     return spoken(value) if isinstance(value, bool) else str(value)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from harness.topology.steps import Step
 from harness.topology.values import (
+    AddressSpace,
     Arguments,
     ChannelKind,
     Command,
@@ -15,6 +16,7 @@ from harness.topology.values import (
     Environment,
     FileMode,
     Grants,
+    Key,
     Layout,
     Model,
     Name,
@@ -25,8 +27,8 @@ from harness.topology.values import (
     Replicas,
     Scalar,
     SchemaVersion,
+    Seconds,
     ServicePort,
-    Size,
     Wanted,
     described,
 )
@@ -44,14 +46,12 @@ class Limits(Model):
     """What a worker may use of the machine; of what it forks, each process anew."""
 
     address_space: Annotated[
-        Size | None, described("Of virtual memory; more is ENOMEM, in Python a MemoryError.", "256MiB")
+        AddressSpace | None, described("Of virtual memory; more is ENOMEM, in Python a MemoryError.", "256MiB")
     ] = None
     open_files: Annotated[OpenFiles | None, described("Descriptors; one more is EMFILE. 1024 unless said.", 1024)] = (
         None
     )
-    cpu: Annotated[
-        Duration | None, described("Of processor time, in whole seconds, the last one begun; then SIGXCPU.", "10s")
-    ] = None
+    cpu: Annotated[Seconds | None, described("Of processor time, in whole seconds; then SIGXCPU.", "10s")] = None
     wall: Annotated[Duration | None, described("From its start to its end; then SIGKILL.", "30s")] = None
 
 
@@ -165,23 +165,23 @@ class Topology(Model):
     schema_: Annotated[SchemaVersion, described("The version of this format.", 1)] = Field(alias="schema")
     name: Annotated[Name, described("What it is called in reports and test ids.", "introduction")]
     vars: Annotated[
-        dict[Name, Scalar], described("Variables, for {{name}} elsewhere; --set replaces them.", {"clients": 64})
+        dict[Key, Scalar], described("Variables, for {{name}} elsewhere; --set replaces them.", {"clients": 64})
     ] = Field(default_factory=dict)
     matrix: Annotated[
-        dict[Name, tuple[Scalar, ...]],
+        dict[Key, tuple[Scalar, ...]],
         described("Axes: each combination of their values is a cell, one run.", {"protocol": ["stream", "socketpair"]}),
     ] = Field(default_factory=dict)
     defaults: Annotated[WorkerSettings, described("What all workers have in common.", {"protocol": "{{protocol}}"})] = (
         WorkerSettings()
     )
     kinds: Annotated[
-        dict[Name, WorkerSettings],
+        dict[Key, WorkerSettings],
         described(
             "What workers of the same kind have in common.", {"probe": {"program": "sandbox.programs.probe:main"}}
         ),
     ] = Field(default_factory=dict)
     workers: Annotated[
-        dict[Name, WorkerEntry],
+        dict[Key, WorkerEntry],
         described("The workers.", {"bob": {"kind": "probe", "service_port": "exported"}}),
     ] = Field(min_length=1)
     routes: Annotated[

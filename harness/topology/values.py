@@ -27,6 +27,7 @@ EXIT_STATUS_MAX: Final = 255
 REPLICAS_MAX: Final = 10_000
 ROUNDS_MAX: Final = 10_000
 # As many as a worker starts with, and fs.nr_open's default.
+ADDRESS_SPACE_MIN: Final = 64 * 1024**2
 OPEN_FILES_MIN: Final = 16
 OPEN_FILES_MAX: Final = 1 << 20
 # What a worker's limit on open files leaves room for.
@@ -284,6 +285,22 @@ def parse_size(value: Any) -> int:
     return size
 
 
+def parse_cpu(value: Any) -> float:
+    """Return whole seconds, which are what setrlimit(2) counts in."""
+    seconds = parse_duration(value)
+    if seconds != int(seconds):
+        raise Mistake(f"{value} is no whole number of seconds, which are what processor time is counted in")
+    return seconds
+
+
+def parse_address_space(value: Any) -> int:
+    """Return bytes, as many as a process needs to begin at all."""
+    size = parse_size(value)
+    if size < ADDRESS_SPACE_MIN:
+        raise Mistake(f"{value} is too little to start anything in; write at least 64MiB")
+    return size
+
+
 def parse_open_files(value: Any) -> int:
     """Return how many descriptors a worker may have."""
     if type(value) is not int or not OPEN_FILES_MIN <= value <= OPEN_FILES_MAX:
@@ -386,10 +403,12 @@ def one_of(what: str, *options: str) -> tuple[BeforeValidator, WithJsonSchema]:
     return chosen_from(options, what), choice_schema(options)
 
 
-Name = Annotated[str, parsed_by(parse_name), WithJsonSchema(NAME_SCHEMA)]
-Names = Annotated[tuple[str, ...], parsed_by(parse_names), one_or_more(NAME_SCHEMA)]
+Key = Annotated[str, parsed_by(parse_name), WithJsonSchema(NAME_SCHEMA)]
+Name = Annotated[str, parsed_by(parse_name), text_schema(NAME_PATTERN)]
+Names = Annotated[tuple[str, ...], parsed_by(parse_names), one_or_more({"anyOf": [NAME_SCHEMA, REFERENCE_SCHEMA]})]
 Duration = Annotated[float, parsed_by(parse_duration), text_schema(DURATION_PATTERN)]
-Size = Annotated[int, parsed_by(parse_size), text_schema(SIZE_PATTERN)]
+Seconds = Annotated[float, parsed_by(parse_cpu), text_schema("[0-9]+(s|m)")]
+AddressSpace = Annotated[int, parsed_by(parse_address_space), text_schema(SIZE_PATTERN)]
 OpenFiles = Annotated[int, parsed_by(parse_open_files), number_schema(OPEN_FILES_MIN, OPEN_FILES_MAX)]
 Rounds = Annotated[int, parsed_by(parse_rounds), number_schema(1, ROUNDS_MAX)]
 Data = Annotated[bytes | int, parsed_by(parse_data), WithJsonSchema(DATA_SCHEMA)]
@@ -404,7 +423,7 @@ Layout = Annotated[
 Confinement = Annotated[str, *one_of("profile", "none", "tightest")]
 FileMode = Annotated[str, *one_of("mode", "r", "w", "rw")]
 ChannelKind = Annotated[str, *one_of("kind of channel", "connected", "data_only")]
-SchemaVersion = Annotated[int, parsed_by(parse_schema), WithJsonSchema({"const": 1})]
+SchemaVersion = Annotated[int, parsed_by(parse_schema), WithJsonSchema({"anyOf": [{"const": 1}, REFERENCE_SCHEMA]})]
 ExitStatus = Annotated[int, parsed_by(parse_exit), WithJsonSchema(EXIT_SCHEMA)]
 Scalar = Annotated[str | int | float | bool, parsed_by(parse_scalar), WithJsonSchema(SCALAR_SCHEMA)]
 Wanted = Annotated[tuple[Scalar, ...], parsed_by(parse_wanted), one_or_more(SCALAR_SCHEMA)]

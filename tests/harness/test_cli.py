@@ -48,7 +48,7 @@ workers:
     service_port: exported
     args: {{n: "{{{{n}}}}"}}
     env: {{LANG: C}}
-    limits: {{address_space: 1MiB, open_files: 100, cpu: 2s, wall: 1500ms}}
+    limits: {{address_space: 64MiB, open_files: 100, cpu: 2s, wall: 1500ms}}
     inherit: [{{descriptor: 8, file: t.imclab.yaml, mode: r, as: text}}]
   b: {{command: [sh, -c, "exit 3"], grants: messages}}
   p: {{program: "sandbox.programs.probe:main"}}
@@ -78,7 +78,7 @@ t[1] ({file})
       8 HostFile         text: {folder}/t.imclab.yaml, r
     arguments {{"n": 1}}
     environment LANG="C"
-    limits address_space 1048576 bytes, open_files 100, cpu 2 s, wall 1.5 s
+    limits address_space 67108864 bytes, open_files 100, cpu 2 s, wall 1.5 s
     profile none
     ready by its announcement, within 5 s; stops within 2 s
   b: sh -c 'exit 3'
@@ -432,6 +432,36 @@ def test_a_dry_run_tells_the_plan_and_starts_nothing(
     assert status_of("run", "--dry-run", write(DRY), "--set", "n=1") == 0
     file = str(write(DRY))
     assert capsys.readouterr().out == DRY_PLAN.format(file=file, folder=Path(file).parent)
+
+
+REFUSED_CELLS: Final = f"""{HEAD}matrix: {{protocol: [stream, socketpair]}}
+defaults: {{protocol: "{{{{protocol}}}}", program: "sandbox.programs.probe:main", facets: true}}
+workers: {{a: {{service_port: exported}}, b: {{}}}}
+routes: [{{grant: a, to: b}}]
+scenario: []
+"""
+
+
+@pytest.mark.parametrize("command", [["check"], ["run", "--dry-run"], ["run"]])
+def test_a_refusal_is_told_before_anything_starts_too(
+    command: list[str], write: Write, status_of: StatusOf, capsys: Captured
+) -> None:
+    file = write(REFUSED_CELLS)
+    assert status_of(*command, file) == 64
+    assert "a speaks stream, where the kernel itself connects: there are no facets" in capsys.readouterr().out
+    expected = write(f"{REFUSED_CELLS}refused: [{{protocol: stream}}]\n")
+    assert status_of(*command, expected) == 0
+
+
+def test_the_protocol_chooses_among_files_that_say_it_otherwise(
+    write: Write, status_of: StatusOf, capsys: Captured
+) -> None:
+    one = write(f'{HEAD}workers: {{a: {{program: "m:f", protocol: stream}}}}\n', "one.imclab.yaml")
+    write('schema: 1\nname: u\nworkers: {a: {program: "m:f", protocol: datagram}}\n', "two.imclab.yaml")
+    assert status_of("check", "--protocol", "datagram", one.parent) == 0
+    assert capsys.readouterr().out == "u: ok\n"
+    assert status_of("check", "--protocol", "datagran", one.parent) == 64
+    assert capsys.readouterr().err == "imclab: no cell speaks 'datagran'; did you mean 'datagram'?\n"
 
 
 def test_the_schema_is_printed(status_of: StatusOf, capsys: Captured) -> None:

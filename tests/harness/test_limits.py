@@ -33,7 +33,7 @@ def run(tmp_path: Path, limits: str, more: str = "", **programs: str) -> Outcome
 
 
 def test_a_worker_has_the_limits_that_the_topology_says(tmp_path: Path) -> None:
-    outcome = run(tmp_path, "{address_space: 256MiB, open_files: 100, cpu: 1500ms, wall: 30s}", it=LOOK)
+    outcome = run(tmp_path, "{address_space: 256MiB, open_files: 100, cpu: 2s, wall: 30s}", it=LOOK)
     assert outcome.workers["it"].reports["limits"] == {
         "RLIMIT_AS": [256 << 20, 256 << 20],
         "RLIMIT_NOFILE": [100, 100],

@@ -856,6 +856,30 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         + "- {at: r.*, do: socketpair}\n" * 5,
         ["6:1: more than 20000 steps"],
     ),
+    "ends that are expected differently": (
+        step("{expect: {exit: {a: 1}}}\n- {expect: {exit: {a: 2}}}"),
+        ["8:23: a is expected to end otherwise in line 7"],
+    ),
+    "no base64": (step_on_c("{at: a, do: sendmsg, socket: c, data: !!binary '@@@'}"), ["8:41: '@@@' is no !!binary"]),
+    "a channel between layouts": (
+        (
+            f'{HEAD}defaults: {{program: "m:f", protocol: socketpair}}\nworkers: {{a: {{}}, b: {{layout: recent}}}}\n'
+            "channels: [{between: [a.8, b.8]}]\n"
+        ),
+        ["5:12: a writes the layout 2013 and b recent: they could not read one another (kind: data_only could)"],
+    ),
+    "a variable that is imclab's own": (
+        worker("protocol: stream, command: [ls], env: {LISTEN_FDS: '7'}"),
+        ["4:6: a: LISTEN_FDS is what imclab itself tells a command; choose another name"],
+    ),
+    "a fraction of a second of processor time": (
+        settings("limits: {cpu: 500ms}"),
+        ["4:55: 500ms is no whole number of seconds, which are what processor time is counted in"],
+    ),
+    "too little to start in": (
+        settings("limits: {address_space: 1KiB}"),
+        ["4:65: 1KiB is too little to start anything in; write at least 64MiB"],
+    ),
     "when as text": (
         f"{PAIR}scenario: [{{kill: a, when: stream}}]\n",
         ["6:28: expected a map, not the text 'stream'"],
