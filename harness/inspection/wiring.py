@@ -7,7 +7,7 @@ holds is in flight: a connection that lies in a queue, because nobody accepted i
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from harness.facets import Way
 from harness.hang import Doing, Holder, ThreadState, Waited
@@ -21,6 +21,8 @@ HELD_BY_NOBODY: Final = "no worker holds the other end: it lies in a queue, or a
 UNKNOWN: Final = "whose other end is not known here"
 STOPPED: Final = frozenset("Tt")
 UNINTERRUPTIBLE: Final = "D"
+# Of the kind that a worker says that a descriptor has, so much is shown.
+KIND_MAX: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,15 @@ class Wiring:
     def _name(self, worker: str, entry: Entry) -> str:
         known = self._workers[worker].named.get(entry.identity)
         return known.name if known else ""
+
+
+def named_by(body: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, Named]]:
+    """Yield what a step's descriptors are called, by identity, as far as the worker told."""
+    descriptors = result.get("descriptors")
+    for name, described in zip(body.get("as", ()), descriptors if isinstance(descriptors, list) else (), strict=False):
+        match described:
+            case {"kind": str(kind), "identity": str(identity)}:
+                yield identity, Named(name, kind[:KIND_MAX])
 
 
 def _identity(inode: int) -> str:

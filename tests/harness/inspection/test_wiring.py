@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import pytest
+
 from harness.facets import Way
 from harness.hang import Doing, Holder, ThreadState, Waited
 from harness.inspection.processes import Entry, Process, Thread
 from harness.inspection.sockets import UnixSocket
 from harness.inspection.syscalls import Wait
-from harness.inspection.wiring import HELD_BY_NOBODY, SUPERVISOR_HAS_IT, UNKNOWN, Named, Seen, Wiring
+from harness.inspection.wiring import HELD_BY_NOBODY, SUPERVISOR_HAS_IT, UNKNOWN, Named, Seen, Wiring, named_by
 from sandbox.abi import ABSTRACT_PREFIX
 
 TOKEN: Final = "T" * 27
@@ -134,6 +136,11 @@ def test_a_listeners_name_leads_to_it_and_its_token_to_those_who_may_connect() -
     assert waited_in({"w": waits, **holders}, sockets).holders == (Holder("x", 3),)
     accepts = worker({3: "socket:[1]"}, Wait("accept4", reads=(3,)))
     assert waited_in({"w": accepts, "x": worker({6: f"token:{TOKEN}"})}, sockets).holders == (Holder("x", 6),)
+
+
+@pytest.mark.parametrize("told", [5, "x", [5], [{"kind": 1, "identity": "x"}], [{"kind": "K"}], {}])
+def test_a_result_without_descriptors_names_none(told: object) -> None:
+    assert list(named_by({"as": ["x"]}, {"descriptors": told})) == []
 
 
 def test_states_of_threads() -> None:
