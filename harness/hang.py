@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 class Doing(Enum):
@@ -25,6 +26,23 @@ class Doing(Enum):
         return self in {Doing.RUNNING, Doing.SLEEPING, Doing.UNSEEN}
 
 
+class Part(Enum):
+    """Of what there is more than was looked at. `SOCKETS` are the machine's, all others a worker's own."""
+
+    THREADS = "threads"
+    PROCESSES = "children"
+    DESCRIPTORS = "descriptors"
+    WAITED = "what it waits on"
+    SOCKETS = "the kernel's sockets"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+# Who has more of these than was looked at may be at the other end of anything.
+HOLDINGS: Final = frozenset({Part.PROCESSES, Part.DESCRIPTORS, Part.SOCKETS})
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """A worker that holds the other end of what is waited for, at `number`; `name` is what it calls it, or ""."""
@@ -43,9 +61,9 @@ class Waited:
 
     `kind` is that of `sandbox.descriptors` where it is known, else what the kernel says. `writes`: it waits for room,
     not for something to come. `holders` hold the other end, or an address of this one, if need be by way of a facet;
-    `queued`: what they hold is the queue in which that end lies, since nobody has accepted it.
-    `owing` are workers that have yet to export the address that it waits for. `outside`: it is for the world, or for
-    who knows what. `remark` is what else is known of the other end, or "".
+    where a worker has many of it, a few of these. `queued`: what they hold is the queue in which that end lies, since
+    nobody has accepted it. `owing` are workers that have yet to export the address that it waits for. `outside`: it is
+    for the world, or for who knows what. `remark` is what else is known of the other end, or "".
     """
 
     number: int
@@ -86,7 +104,8 @@ class ThreadState:
 class WorkerState:
     """One worker. `step` is the scenario's step that it was at; `stack` are the lines of its Python stack.
 
-    `last_output` is the end of what it wrote, by pipe, as text. `remark` says what could not be learned, and why.
+    `last_output` is the end of what it wrote, by pipe, as text. `unseen` is of what it has more than was looked at: if
+    anything, it may act, whatever the rest of it does. `remark` says what could not be learned, and why.
     """
 
     name: str
@@ -95,6 +114,7 @@ class WorkerState:
     step: str = ""
     last_output: Mapping[str, str] | None = None
     stack: tuple[str, ...] = ()
+    unseen: frozenset[Part] = frozenset()
     remark: str = ""
 
 

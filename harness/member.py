@@ -5,7 +5,7 @@ import math
 import os
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +16,10 @@ from harness.control_channel import ControlChannel, Offence
 from harness.facets import identity_of
 from harness.inspection import Subject
 from harness.inspection.processes import identity_at
-from harness.inspection.wiring import Named
+from harness.inspection.wiring import Named, named_by
 from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
-from harness.plan import EXPORTED, MAIN, OPEN_FILES, Limits, Own, Readiness, WorkerPlan
+from harness.plan import EXPORTED, MAIN, OPEN_FILES, Limits, Own, Readiness, StepPlan, WorkerPlan
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.undertaker import Undertaker
@@ -70,8 +70,9 @@ class Member:
         self._news = asyncio.Event()
         self._channel: ControlChannel | None = None
         self._identity = ""
-        # What it started with, by identity.
+        # What it has for a descriptor, by identity: what it started with, was granted, and made by its steps.
         self._named: dict[str, Named] = {}
+        self._granted: set[str] = set()
         self._stdout = Capture()
         self._stderr = Capture()
 
@@ -131,21 +132,34 @@ class Member:
         if self._channel is None or self.exit_status is not None or self.offence is not None:
             address.close()
         else:
-            self._journal.add(events.AddressGranted, worker=self.plan.name, name=name, identity=address.identity())
+            identity = address.identity()
+            self._journal.add(events.AddressGranted, worker=self.plan.name, name=name, identity=identity)
+            self._granted.add(name)
+            self._named[identity] = Named(name, "SocketAddress")
             self._channel.tell(name.encode(), address)
 
-    def subject(self, step: str, named: Mapping[str, Named], owed: tuple[tuple[str, str], ...]) -> Subject:
-        """Return what is to be known for whoever looks at it: its step, what it has named since, what it waits for."""
+    def subject(self, pending: StepPlan | None, *, obeys: bool) -> Subject:
+        """Return what is to be known for whoever looks at it. `pending` is its step now; `obeys`: it has any at all."""
         return Subject(
             name=self.plan.name,
             process=self._process,
             python=not self.plan.command,
-            step=step,
-            named={**self._named, **named},
-            owed=owed,
+            step=pending.text if pending else "",
+            named=dict(self._named),
+            owed=tuple(self._owed(pending, obeys=obeys)),
             stdout=self._stdout,
             stderr=self._stderr,
         )
+
+    def _owed(self, pending: StepPlan | None, *, obeys: bool) -> Iterator[tuple[str, str]]:
+        """Yield exporter and export of each address that it looks for now, and that nobody has exported yet.
+
+        Between its steps a worker looks for the next one; one that has none may look for anything.
+        """
+        for grant in self.plan.late:
+            needed = grant.name in names_in(pending.body) if pending else not obeys
+            if needed and grant.name not in self._granted:
+                yield grant.exporter, grant.export
 
     def _ended(self, exited: asyncio.Future[int]) -> None:
         if self._channel is not None:
@@ -197,7 +211,9 @@ class Member:
         try:
             self._unanswered += 1
             self._channel.tell(control.encode(control.STEP, step))
-            return await self._answer
+            result = await self._answer
+            self._named.update(named_by(step, result))
+            return result
         finally:
             self._answer = None
 
@@ -341,6 +357,11 @@ class Member:
             self._journal.add(events.Offence, worker=self.plan.name, text=text)
             self.kill("its offence")
             self._give_up(f"broke the rules of its control channel: {text}")
+
+
+def names_in(body: Mapping[str, Any]) -> set[str]:
+    """Return all that a step may mean by the name that it has for a descriptor."""
+    return {value for value in body.values() if isinstance(value, str)} | set(body.get("descriptors", ()))
 
 
 def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:

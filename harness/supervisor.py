@@ -142,7 +142,7 @@ class Run:
             name: Member(worker, self.journal, self.routing, self._undertaker) for name, worker in plan.workers.items()
         }
         self.director = Director(self.members, self.journal)
-        self.lookout = Lookout(plan, self.members, self.routing, self.journal, self.director.pending)
+        self.lookout = Lookout(plan, self.members, self.routing, self.director.pending)
         self._zygote: Zygote | None = None
 
     def _deliver(self, importer: str, name: str, address: SocketAddress) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from harness.hang import Circle, Doing, Edge, Forgotten, Hang, ThreadState, WorkerState
+from harness.hang import HOLDINGS, Circle, Doing, Edge, Forgotten, Hang, ThreadState, WorkerState
 
 # Of many workers that all wait for one another, from so many a shortest circle is looked for.
 STARTS_MAX: Final = 16
@@ -18,23 +18,30 @@ Graph = Mapping[str, Mapping[str, Edge]]
 
 def explain(workers: Mapping[str, WorkerState]) -> Hang:
     """Return what follows from where the workers are."""
-    edges = tuple(dict.fromkeys(_edges(workers)))
-    graph: dict[str, dict[str, Edge]] = {name: {} for name in workers}
+    graph = {name: _edges(worker) for name, worker in workers.items()}
+    edges = tuple(edge for found in graph.values() for edge in found.values())
     for edge in edges:
-        graph.setdefault(edge.waiter, {}).setdefault(edge.awaited, edge)
-    return Hang(workers, edges, tuple(_circles(graph, workers)), tuple(dict.fromkeys(_forgotten(workers))))
+        graph.setdefault(edge.awaited, {})
+    anywhere = {name for name, worker in workers.items() if worker.unseen & HOLDINGS}
+    forgotten = () if anywhere else tuple(dict.fromkeys(_forgotten(workers)))
+    return Hang(workers, edges, tuple(_circles(graph, workers, anywhere)), forgotten)
 
 
-def _edges(workers: Mapping[str, WorkerState]) -> Iterator[Edge]:
-    for worker in workers.values():
-        for thread in worker.threads:
-            for waited in thread.waited:
-                for awaited in sorted(waited.awaited - {worker.name}):
-                    yield Edge(worker.name, awaited, f"{thread.call} on {waited}")
+def _edges(worker: WorkerState) -> dict[str, Edge]:
+    """Return whom a worker waits for, each with one reason, whatever the number of reasons."""
+    found: dict[str, Edge] = {}
+    for thread in worker.threads:
+        for waited in thread.waited:
+            for awaited in sorted(waited.awaited - found.keys() - {worker.name}):
+                found[awaited] = Edge(worker.name, awaited, f"{thread.call} on {waited}")
+    return found
 
 
-def _circles(graph: Graph, workers: Mapping[str, WorkerState]) -> Iterator[Circle]:
-    """Yield a short circle of each set of workers that all wait for one another, the shortest where they are few."""
+def _circles(graph: Graph, workers: Mapping[str, WorkerState], anywhere: set[str]) -> Iterator[Circle]:
+    """Yield a short circle of each set of workers that all wait for one another, the shortest where they are few.
+
+    `anywhere` are those who may end any wait, for all that is known.
+    """
     backwards: dict[str, dict[str, Edge]] = {name: {} for name in graph}
     for name, edges in graph.items():
         for other, edge in edges.items():
@@ -49,8 +56,8 @@ def _circles(graph: Graph, workers: Mapping[str, WorkerState]) -> Iterator[Circl
         if name in reached:
             starts = sorted(together)[:STARTS_MAX]
             shortest = min((_shortest_circle(graph, start, together) for start in starts), key=len)
-            out = sorted(other for other in reached if other in workers and _may_act(workers[other]))
-            yield Circle(tuple(shortest), tuple(out))
+            out = anywhere | {other for other in reached if other in workers and _may_act(workers[other])}
+            yield Circle(tuple(shortest), tuple(sorted(out)))
 
 
 def _reachable(graph: Graph, start: str) -> set[str]:
@@ -82,14 +89,17 @@ def _shortest_circle(graph: Graph, start: str, inside: set[str]) -> list[Edge]:
 
 def _may_act(worker: WorkerState) -> bool:
     """Say whether this worker may go on without the help of another one."""
-    return worker.doing.acts or any(
-        thread.timed or any(waited.outside for waited in thread.waited) for thread in worker.threads
+    return (
+        worker.doing.acts
+        or bool(worker.unseen)
+        or any(thread.timed or any(waited.outside for waited in thread.waited) for thread in worker.threads)
     )
 
 
 def _forgotten(workers: Mapping[str, WorkerState]) -> Iterator[Forgotten]:
     for worker in workers.values():
-        for thread in worker.threads:
+        # What was not looked at may be what closes or sends.
+        for thread in () if worker.unseen else worker.threads:
             if _in_vain(worker, thread, workers):
                 waited = tuple(waited for waited in thread.waited if waited.awaited)
                 yield Forgotten(worker.name, thread.call, waited)

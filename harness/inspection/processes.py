@@ -6,23 +6,31 @@ has its memory behind a file system of its own: whoever calls it does so in a th
 
 import fcntl
 import functools
+import itertools
+import math
 import operator
 import os
 import platform
 import stat
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from harness.hang import Part
 from harness.inspection.syscalls import Wait, numbers_of, wait_of
 
-# Of a hostile process we need not know all.
-THREADS_MAX: Final = 64
+# Of a hostile process we need not know all, as long as we know that it was not all.
+THREADS_MAX: Final = 256
 DESCRIPTORS_MAX: Final = 4096
 PROCESSES_MAX: Final = 32
 DESCRIPTORS_OURS_MAX: Final = 1 << 20
+PIDS_MAX: Final = 1 << 22
+GONE: Final = {"", "Z", "X"}
 READ_BYTES: Final = 4096
+# An epoll has a line of some 90 bytes for each descriptor that it watches.
+FACTS_BYTES: Final = 8192
 TOKEN_LINK: Final = "/memfd:imc-token (deleted)"  # noqa: S105 - a name
 TOKEN_READ_BYTES: Final = 64
 NUMBERS: Final = numbers_of(platform.machine())
@@ -33,7 +41,7 @@ class Entry:
     """One entry of a descriptor table. `identity` is what all its duplicates have in common, or the path of a file.
 
     `reads`, `writes`: what the open file was opened for. `watched`: the descriptors that it watches, where it is an
-    epoll.
+    epoll; `more`: these are not all.
     """
 
     number: int
@@ -41,6 +49,7 @@ class Entry:
     reads: bool = True
     writes: bool = True
     watched: tuple[int, ...] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +65,53 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process, as it was just now."""
+    """One process, as it was just now. `unseen` is of what it has more than was looked at."""
 
     pid: int
     command: str
     threads: tuple[Thread, ...]
     table: tuple[Entry, ...]
     catches: int = 0
+    unseen: frozenset[Part] = frozenset()
 
 
-def look(pids: list[int]) -> tuple[Process, ...]:
-    """Return what can be seen of these processes: a worker and its children."""
-    return tuple(process for pid in pids[:PROCESSES_MAX] if (process := _process(pid)).threads)
+def look(pids: Iterable[int], until: float = math.inf) -> tuple[Process, ...]:
+    """Return what can be seen of these processes, a worker and its children, until then (monotonic)."""
+    unseen: set[Part] = set()
+    bounded = _bounded(pids, PROCESSES_MAX, until, Part.PROCESSES, unseen)
+    found = [process for pid in bounded if (process := _process(pid, until)).threads]
+    return tuple(replace(process, unseen=process.unseen | unseen) for process in found)
 
 
-def _process(pid: int) -> Process:
+def _bounded(numbers: Iterable[int], most: int, until: float, part: Part, unseen: set[Part]) -> Iterator[int]:
+    """Yield so many numbers, and after the first one none later than then. `unseen` gets a note of what is left out."""
+    for count, number in enumerate(numbers):
+        if count >= most or (count and time.monotonic() > until):
+            unseen.add(part)
+            return
+        yield number
+
+
+def _process(pid: int, until: float) -> Process:
     base = f"/proc/{pid}"
-    threads = tuple(_thread(base, number) for number in _numbers(f"{base}/task", THREADS_MAX))
+    unseen: set[Part] = set()
+    tasks = _bounded(_numbers(f"{base}/task"), THREADS_MAX, until, Part.THREADS, unseen)
+    threads = tuple(_thread(base, number) for number in tasks)
+    numbers = _bounded(_numbers(f"{base}/fd"), DESCRIPTORS_MAX, until, Part.DESCRIPTORS, unseen)
+    table = tuple(entry for number in numbers if (entry := _entry(base, number)))
     return Process(
         pid,
         _read(f"{base}/comm").strip(),
-        tuple(thread for thread in threads if thread.state not in {"", "Z", "X"}),
-        table_of(base),
+        tuple(thread for thread in threads if thread.state not in GONE),
+        table,
         _signals(base, "SigCgt"),
+        frozenset(unseen),
     )
 
 
 def holds_signal(pid: int, number: int) -> bool:
     """Say whether a signal is yet to be handled by a process, or kept from it: pending, or blocked in a thread."""
-    tasks = (f"/proc/{pid}/task/{thread}" for thread in _numbers(f"/proc/{pid}/task", THREADS_MAX))
+    tasks = (f"/proc/{pid}/task/{thread}" for thread in itertools.islice(_numbers(f"/proc/{pid}/task"), THREADS_MAX))
     return any(_signals(task, "SigPnd", "ShdPnd", "SigBlk") >> (number - 1) & 1 for task in tasks)
 
 
@@ -110,25 +137,23 @@ def _thread(process: str, number: int) -> Thread:
     return Thread(number, state[0] if state else "", wait_of(words, NUMBERS, memory), bool(words), place)
 
 
-def table_of(process: str) -> tuple[Entry, ...]:
-    """Return the descriptor table of a process, given as a folder of /proc."""
-    return tuple(entry for number in _numbers(f"{process}/fd", DESCRIPTORS_MAX) if (entry := _entry(process, number)))
-
-
 def identities_of(process: str) -> set[str]:
     """Return the identities of all that a process, given as a folder of /proc, holds."""
-    return {identity_at(f"{process}/fd/{number}") for number in _numbers(f"{process}/fd", DESCRIPTORS_OURS_MAX)}
+    numbers = itertools.islice(_numbers(f"{process}/fd"), DESCRIPTORS_OURS_MAX)
+    return {identity_at(f"{process}/fd/{number}") for number in numbers}
 
 
 def _entry(process: str, number: int) -> Entry | None:
     identity = identity_at(f"{process}/fd/{number}")
     if not identity:
         return None
-    facts = _read(f"{process}/fdinfo/{number}").split("\n")
+    read = _read(f"{process}/fdinfo/{number}", FACTS_BYTES)
+    # The last line may have been cut in two.
+    facts = read.split("\n")[:-1]
     flags = next((int(line.split()[1], 8) for line in facts if line.startswith("flags:")), os.O_RDWR)
     mode = flags & os.O_ACCMODE
     watched = tuple(int(line.split()[1]) for line in facts if line.startswith("tfd:") and len(line.split()) > 1)
-    return Entry(number, identity, mode != os.O_WRONLY, mode != os.O_RDONLY, watched)
+    return Entry(number, identity, mode != os.O_WRONLY, mode != os.O_RDONLY, watched, len(read) >= FACTS_BYTES)
 
 
 def identity_at(path: str) -> str:
@@ -159,12 +184,12 @@ def _token_at(path: str) -> str:
     return ""
 
 
-def children() -> Mapping[int, list[int]]:
-    """Return the children of every process."""
+def children(until: float = math.inf, unseen: set[Part] | None = None) -> Mapping[int, list[int]]:
+    """Return the children of every process that is alive, or of those that can be read until then (monotonic)."""
     found: dict[int, list[int]] = {}
-    for pid in _numbers("/proc", 1 << 20):
+    for pid in _bounded(_numbers("/proc"), PIDS_MAX, until, Part.PROCESSES, set() if unseen is None else unseen):
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        if len(fields) > 1:
+        if len(fields) > 1 and fields[0] not in GONE:
             found.setdefault(int(fields[1]), []).append(pid)
     return found
 
@@ -177,24 +202,19 @@ def family(pid: int, children: Mapping[int, list[int]]) -> list[int]:
     return found
 
 
-def _numbers(folder: str, most: int) -> Iterator[int]:
+def _numbers(folder: str) -> Iterator[int]:
     with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.isdigit():
-                yield int(entry.name)
-                most -= 1
-                if not most:
-                    return
+        yield from (int(entry.name) for entry in entries if entry.name.isdigit())
 
 
-def _read(path: str) -> str:
+def _read(path: str, size: int = READ_BYTES) -> str:
     """Return the beginning of a file of /proc; "" where it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
-        return os.read(fd, READ_BYTES).decode("ascii", "backslashreplace")
+        return os.read(fd, size).decode("ascii", "backslashreplace")
     except OSError:
         return ""
     finally:

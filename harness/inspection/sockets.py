@@ -1,10 +1,14 @@
 """The AF_UNIX sockets of the network namespace, as the kernel tells of them (sock_diag(7), linux/unix_diag.h)."""
 
 import _socket
+import math
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from harness.hang import Part
 
 NETLINK_SOCK_DIAG: Final = 4
 SOCK_DIAG_BY_FAMILY: Final = 20
@@ -25,7 +29,7 @@ UNIX_DIAG_MSG: Final = struct.Struct("=BBBBIII")
 NLATTR: Final = struct.Struct("=HH")
 ANSWER_BYTES: Final = 256 * 1024
 # A host with more sockets than that is not looked at to the end.
-ANSWERS_MAX: Final = 4096
+SOCKETS_MAX: Final = 1 << 16
 
 TYPES: Final = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
 
@@ -48,15 +52,18 @@ class UnixSocket:
     pending: tuple[int, ...] = ()
 
 
-def unix_sockets() -> dict[int, UnixSocket]:
-    """Return all of them by inode. Raises OSError where the kernel cannot tell (CONFIG_UNIX_DIAG)."""
+def unix_sockets(until: float = math.inf, unseen: set[Part] | None = None) -> dict[int, UnixSocket]:
+    """Return all of them by inode, or those that can be read until then (monotonic), with a note in `unseen`.
+
+    Raises OSError where the kernel cannot tell (CONFIG_UNIX_DIAG).
+    """
     request = UNIX_DIAG_REQ.pack(_socket.AF_UNIX, 0, 0, ALL, 0, SHOW_NAME_PEER_ICONS_RQLEN, ALL, ALL)
     header = NLMSGHDR.pack(NLMSGHDR.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0)
     found: dict[int, UnixSocket] = {}
     sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, NETLINK_SOCK_DIAG)
     try:
         sock.sendto(header + request, (0, 0))
-        for _ in range(ANSWERS_MAX):
+        while len(found) < SOCKETS_MAX and time.monotonic() < until:
             # A dump goes on when we read: its next part is there at once.
             for kind, payload in _messages(sock.recv(ANSWER_BYTES, int(_socket.MSG_DONTWAIT))):
                 if kind == NLMSG_DONE:
@@ -68,6 +75,8 @@ def unix_sockets() -> dict[int, UnixSocket]:
                 found[unix_socket.inode] = unix_socket
     finally:
         sock.close()
+    if unseen is not None:
+        unseen.add(Part.SOCKETS)
     return found
 
 

@@ -83,7 +83,7 @@ class Wait:
     """What a thread waits for: descriptors to read from or to write to, the socket of a name (all of sun_path).
 
     `epoll`: what `reads` names is an epoll, and what it watches is waited for. `timed`: the wait ends by itself;
-    `sleeps`: it is for time alone.
+    `sleeps`: it is for time alone. `more`: not all that it waits for was read.
     """
 
     call: str
@@ -93,6 +93,7 @@ class Wait:
     timed: bool = False
     sleeps: bool = False
     epoll: bool = False
+    more: bool = False
 
     @property
     def frail(self) -> bool:
@@ -153,10 +154,14 @@ def _watching(name: str, shape: Shape, arguments: list[int], memory: Memory) -> 
         case Shape.POLL | Shape.PPOLL:
             reads, writes = _polled(first, second, memory)
             timed = fits_int(third) >= 0 if shape is Shape.POLL else bool(third)
-            return Wait(name, reads, writes, timed=timed, sleeps=timed and not reads and not writes)
+            more = second > DESCRIPTORS_READ_MAX
+            sleeps = timed and not reads and not writes and not more
+            return Wait(name, reads, writes, timed=timed, sleeps=sleeps, more=more)
         case Shape.SELECT:
             reads, writes = (_selected(first, address, memory) for address in (second, third))
-            return Wait(name, reads, writes, timed=bool(fifth), sleeps=bool(fifth) and not reads and not writes)
+            more = fits_int(first) > DESCRIPTORS_READ_MAX
+            sleeps = bool(fifth) and not reads and not writes and not more
+            return Wait(name, reads, writes, timed=bool(fifth), sleeps=sleeps, more=more)
         case Shape.EPOLL:
             timed = bool(fourth) if name == "epoll_pwait2" else fits_int(fourth) >= 0
             return Wait(name, reads=(fits_int(first),), timed=timed, epoll=True)

@@ -3,14 +3,20 @@
 The supervisor is seen through. Where it holds an end, that is a facet, which leads from an importer's address to the
 exporter's BoundSocket and back; or the control channel, where nobody but the scenario is waited for. An end that nobody
 holds is in flight: a connection that lies in a queue, because nobody accepted it.
+
+Workers choose how much there is to be told. So the work is bounded, and what is at an end is found out once for all.
 """
 
+import math
+import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain
+from typing import Any, Final
 
 from harness.facets import Way
-from harness.hang import Doing, Holder, ThreadState, Waited
+from harness.hang import Doing, Holder, Part, ThreadState, Waited
 from harness.inspection.processes import Entry, Process, Thread
 from harness.inspection.sockets import UnixSocket
 from harness.inspection.syscalls import Wait
@@ -21,6 +27,14 @@ HELD_BY_NOBODY: Final = "no worker holds the other end: it lies in a queue, or a
 UNKNOWN: Final = "whose other end is not known here"
 STOPPED: Final = frozenset("Tt")
 UNINTERRUPTIBLE: Final = "D"
+
+# Of the kind that a worker says that a descriptor has, so much is shown.
+KIND_MAX: Final = 40
+# Of a thread so many descriptors that it waits on are looked at, and of an end so many holders that one worker is.
+WAITED_MAX: Final = 64
+HOLDERS_MAX: Final = 32
+# Of a worker so many descriptors that it waits on, and holders of their other ends, together.
+ENDS_MAX: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,28 @@ class Seen:
     processes: tuple[Process, ...]
     named: Mapping[str, Named] = field(default_factory=dict)
     owed: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What may still be looked at of one worker, and until when (monotonic). `unseen` is what was left out."""
+
+    unseen: set[Part]
+    until: float
+    ends: int = ENDS_MAX
+
+    def are_reached(self) -> bool:
+        """Say whether it is enough."""
+        return self.ends <= 0 or time.monotonic() > self.until
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEnds:
+    """What is at the other end of a descriptor: sockets by identity, and the workers that hold them."""
+
+    identities: tuple[str, ...]
+    holders: tuple[Holder, ...]
+    ours: bool
 
 
 class Wiring:
@@ -68,22 +104,42 @@ class Wiring:
         self._by_token = {_token(name): identity for name, identity in self._by_name.items()}
         self._connected: dict[int, list[str]] = {}
         for identity, found in self._sockets.items():
-            self._connected.setdefault(found.peer, []).append(identity)
+            if found.peer:
+                self._connected.setdefault(found.peer, []).append(identity)
         self._pending = {
             _identity(client): identity for identity, found in self._sockets.items() for client in found.pending
         }
-        self._holders: dict[str, list[tuple[str, Process, Entry]]] = {}
+        self._holders: dict[str, list[tuple[str, Entry]]] = {}
         for worker, seen in workers.items():
-            for process in seen.processes:
-                for entry in process.table:
-                    self._holders.setdefault(entry.identity, []).append((worker, process, entry))
+            held: Counter[tuple[str, bool, bool]] = Counter()
+            for entry in (entry for process in seen.processes for entry in process.table):
+                held[entry.identity, entry.reads, entry.writes] += 1
+                if held[entry.identity, entry.reads, entry.writes] <= HOLDERS_MAX:
+                    self._holders.setdefault(entry.identity, []).append((worker, entry))
+        self._carriers = {
+            (worker, named.name)
+            for worker, seen in workers.items()
+            for named in seen.named.values()
+            if named.kind in {"ConnectedSocket", "DataOnlySocket"}
+        }
+        # What was found out already.
+        self._found_ends: dict[tuple[str, bool, bytes], OtherEnds] = {}
+        self._found_queues: dict[str, tuple[str, ...]] = {}
+        self._found_acceptors: dict[str, tuple[Holder, ...]] = {}
 
-    def threads(self, worker: str) -> tuple[ThreadState, ...]:
-        """Return where each thread of this worker is."""
+    def threads(self, worker: str, until: float = math.inf) -> tuple[tuple[ThreadState, ...], frozenset[Part]]:
+        """Return where each thread of this worker is, as far as there is time (monotonic), and what is left out."""
         processes = self._workers[worker].processes
-        return tuple(self._thread(worker, process, thread) for process in processes for thread in process.threads)
+        bounds = Bounds({part for process in processes for part in process.unseen}, until)
+        states = []
+        for process in processes:
+            table = {entry.number: entry for entry in process.table}
+            states += [self._thread(worker, process, table, thread, bounds) for thread in process.threads]
+        return tuple(states), frozenset(bounds.unseen)
 
-    def _thread(self, worker: str, process: Process, thread: Thread) -> ThreadState:
+    def _thread(
+        self, worker: str, process: Process, table: Mapping[int, Entry], thread: Thread, bounds: Bounds
+    ) -> ThreadState:
         wait = thread.wait
         if thread.state in STOPPED:
             return ThreadState(process.pid, thread.number, Doing.STOPPED, "", ())
@@ -94,23 +150,31 @@ class Wiring:
             return ThreadState(process.pid, thread.number, doing, "", ())
         if wait.sleeps:
             return ThreadState(process.pid, thread.number, Doing.SLEEPING, wait.call, (), timed=True)
-        waited = tuple(self._all_waited(worker, process, wait))
+        waited = tuple(self._all_waited(worker, table, wait, bounds))
         idle = bool(waited) and all(
             one.name == CONTROL_CHANNEL_NAME and not one.writes and not one.owing for one in waited
         )
         doing = Doing.IDLE if idle else Doing.WAITING
         return ThreadState(process.pid, thread.number, doing, wait.call, waited, wait.timed)
 
-    def _all_waited(self, worker: str, process: Process, wait: Wait) -> Iterator[Waited]:
-        table = {entry.number: entry for entry in process.table}
-        reads = wait.reads
+    def _all_waited(self, worker: str, table: Mapping[int, Entry], wait: Wait, bounds: Bounds) -> Iterator[Waited]:
+        reads, more = wait.reads, wait.more
         if wait.epoll:
-            reads = tuple(number for epoll in reads if epoll in table for number in table[epoll].watched)
-        beside = [table[number] for number in reads if number in table]
-        for number in reads:
-            yield self._waited(worker, table, number, beside)
-        for number in wait.writes:
-            yield self._waited(worker, table, number, beside, writes=True, name=wait.name)
+            epolls = [table[epoll] for epoll in reads if epoll in table]
+            reads = tuple(number for epoll in epolls for number in epoll.watched)
+            more = any(epoll.more for epoll in epolls)
+        waits = list(dict.fromkeys(chain(((number, False) for number in reads), ((n, True) for n in wait.writes))))
+        if more or len(waits) > WAITED_MAX:
+            bounds.unseen.add(Part.WAITED)
+        del waits[WAITED_MAX:]
+        beside = [table[number] for number, writes in waits if not writes and number in table]
+        for number, writes in waits:
+            if bounds.are_reached():
+                bounds.unseen.add(Part.WAITED)
+                return
+            waited = self._waited(worker, table, number, beside, writes=writes, name=wait.name if writes else b"")
+            bounds.ends -= 1 + len(waited.holders)
+            yield waited
 
     def _waited(
         self,
@@ -136,13 +200,12 @@ class Wiring:
             return self._pipe(entry, worker, facts)
         if entry.identity not in self._sockets:
             return Waited(*facts, outside=True, remark=UNKNOWN)
-        ends = list(self._writing_ends(entry, name) if writes else self._reading_ends(entry))
-        holders = self._behind(ends)
-        if holders:
-            return Waited(*facts, holders=holders)
-        if any(end in self._ours for end in ends):
+        ends = self._other_ends(entry, name, writes=writes)
+        if ends.holders:
+            return Waited(*facts, holders=ends.holders)
+        if ends.ours:
             return Waited(*facts, remark=SUPERVISOR_HAS_IT)
-        others = [one for one in beside if one.number != number] or [*table.values()]
+        others = [one for one in beside if one.number != number] or table.values()
         holders = self._queue_of(entry, ends, others)
         return Waited(*facts, holders=holders, queued=bool(holders), remark="" if holders else HELD_BY_NOBODY)
 
@@ -156,11 +219,20 @@ class Wiring:
         writes = facts[3]
         ends = [
             Holder(holder, other.number, self._name(holder, other))
-            for holder, _, other in self._holders[entry.identity]
+            for holder, other in self._holders[entry.identity]
             if (other.reads if writes else other.writes) and (holder, other.number) != (worker, entry.number)
         ]
         ours = entry.identity in self._ours
         return Waited(*facts, holders=tuple(dict.fromkeys(ends)), remark=SUPERVISOR_HAS_IT if ours else "")
+
+    def _other_ends(self, entry: Entry, name: bytes, *, writes: bool) -> OtherEnds:
+        key = entry.identity, writes, name
+        if key not in self._found_ends:
+            found = self._writing_ends(entry, name) if writes else self._reading_ends(entry)
+            ends = tuple(dict.fromkeys(found))
+            ours = any(end in self._ours for end in ends)
+            self._found_ends[key] = OtherEnds(ends, self._behind(ends), ours)
+        return self._found_ends[key]
 
     def _reading_ends(self, entry: Entry) -> Iterator[str]:
         """Yield the identities of all from which something could come to this socket."""
@@ -187,7 +259,7 @@ class Wiring:
         found = []
         for end in ends:
             for identity in (end, *self._through(end)):
-                for worker, _, entry in self._holders.get(identity, ()):
+                for worker, entry in self._holders.get(identity, ()):
                     found.append(Holder(worker, entry.number, self._name(worker, entry)))
         return tuple(dict.fromkeys(found))
 
@@ -198,24 +270,33 @@ class Wiring:
             yield _identity(self._sockets[way.target].peer)
         yield from (way.address for way in self._by_target.get(identity, ()))
 
-    def _queue_of(self, entry: Entry, ends: list[str], others: Iterable[Entry]) -> tuple[Holder, ...]:
+    def _queue_of(self, entry: Entry, ends: OtherEnds, others: Iterable[Entry]) -> tuple[Holder, ...]:
         """Return who holds the queue in which the other end of `entry` lies, as far as that can be told.
 
         `others` are the descriptors of the same worker over one of which it was sent.
         """
         if entry.identity in self._pending:
             return self._behind([self._pending[entry.identity]])
-        held = [self._by_held[end].bound for end in ends if end in self._by_held]
+        held = [self._by_held[end].bound for end in ends.identities if end in self._by_held]
         if held:
             return self._behind(held)
-        queues = [
-            identity
-            for other in others
-            for far in self._far(other)
-            for identity in (far, *self._through(far))
-            if self._is_waiting(identity)
-        ]
-        return tuple(holder for holder in self._behind(queues) if not self._carries_messages(holder))
+        addresses = dict.fromkeys(other.identity for other in others)
+        queues = dict.fromkeys(queue for address in addresses for queue in self._queues_behind(address))
+        return tuple(dict.fromkeys(chain.from_iterable(map(self._acceptors, queues))))
+
+    def _queues_behind(self, address: str) -> tuple[str, ...]:
+        """Return the queues to which this address leads, and in which something lies."""
+        if address not in self._found_queues:
+            found = [identity for far in self._far(address) for identity in (far, *self._through(far))]
+            self._found_queues[address] = tuple(filter(self._is_waiting, found))
+        return self._found_queues[address]
+
+    def _acceptors(self, queue: str) -> tuple[Holder, ...]:
+        """Return who could accept what lies in this queue; what carries messages has none to be accepted."""
+        if queue not in self._found_acceptors:
+            holders = self._behind([queue])
+            self._found_acceptors[queue] = tuple(one for one in holders if (one.worker, one.name) not in self._carriers)
+        return self._found_acceptors[queue]
 
     def _is_waiting(self, identity: str) -> bool:
         """Say whether something lies in this socket's queue; a datagram without bytes shows at its sender alone."""
@@ -225,20 +306,26 @@ class Wiring:
         senders = self._connected.get(queue.inode, ())
         return bool(queue.queued) or (queue.type == "DGRAM" and any(self._sockets[one].unread for one in senders))
 
-    def _far(self, entry: Entry) -> Iterator[str]:
+    def _far(self, address: str) -> Iterator[str]:
         """Yield the socket that an address leads to."""
-        if entry.identity in self._sockets:
-            yield _identity(self._sockets[entry.identity].peer)
-        elif entry.identity in self._by_token:
-            yield self._by_token[entry.identity]
-
-    def _carries_messages(self, holder: Holder) -> bool:
-        named = self._workers[holder.worker].named.values()
-        return any(one.name == holder.name and one.kind in {"ConnectedSocket", "DataOnlySocket"} for one in named)
+        if address in self._sockets:
+            if peer := self._sockets[address].peer:
+                yield _identity(peer)
+        elif address in self._by_token:
+            yield self._by_token[address]
 
     def _name(self, worker: str, entry: Entry) -> str:
         known = self._workers[worker].named.get(entry.identity)
         return known.name if known else ""
+
+
+def named_by(body: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, Named]]:
+    """Yield what a step's descriptors are called, by identity, as far as the worker told."""
+    descriptors = result.get("descriptors")
+    for name, described in zip(body.get("as", ()), descriptors if isinstance(descriptors, list) else (), strict=False):
+        match described:
+            case {"kind": str(kind), "identity": str(identity)}:
+                yield identity, Named(name, kind[:KIND_MAX])
 
 
 def _identity(inode: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.hang import Circle, Doing, Edge, Forgotten, Hang, Holder, ThreadState, Waited, WorkerState
+from harness.hang import HOLDINGS, Circle, Doing, Edge, Forgotten, Hang, Holder, Part, ThreadState, Waited, WorkerState
 from harness.inspection.deadlock import explain
 
 NAMES: Final = ("a", "b", "c", "d", "e")
@@ -52,6 +52,33 @@ def test_a_circle_that_somebody_may_still_end_is_told_with_who(way_out: WorkerSt
     hang = explained(worker("a", thread("b")), worker("b", thread("a", "c")), way_out)
     (circle,) = hang.circles
     assert circle == Circle((edge("a", "b"), edge("b", "a")), ("c",))
+
+
+@pytest.mark.parametrize("part", Part)
+def test_who_was_not_looked_at_to_the_end_may_act(part: Part) -> None:
+    unseen = WorkerState("b", Doing.WAITING, (thread("a"),), unseen=frozenset({part}))
+    hang = explained(worker("a", thread("b")), unseen)
+    assert [circle.ways_out for circle in hang.circles] == [("b",)]
+
+
+@pytest.mark.parametrize("part", Part)
+def test_who_may_hold_more_than_was_looked_at_may_end_what_others_wait_for(part: Part) -> None:
+    stranger = WorkerState("stranger", Doing.IDLE, unseen=frozenset({part}))
+    hang = explained(worker("a", thread("b")), worker("b", thread("a")), worker("c", thread("c")), stranger)
+    may_end = part in HOLDINGS
+    assert [circle.ways_out for circle in hang.circles] == [("stranger",) if may_end else ()]
+    assert bool(hang.forgotten) is not may_end
+
+
+def test_what_a_worker_has_forgotten_is_not_said_where_not_all_of_it_was_looked_at() -> None:
+    forgetful = WorkerState("a", Doing.WAITING, (thread("a"),), unseen=frozenset({Part.THREADS}))
+    assert explained(forgetful).forgotten == ()
+
+
+def test_one_who_waits_for_another_in_many_ways_waits_for_it_once() -> None:
+    many = tuple(Waited(number, "", "socket", writes=False, holders=(Holder("b", 9),)) for number in range(50))
+    state = worker("a", *[ThreadState(1, index, Doing.WAITING, "poll", many) for index in range(8)])
+    assert explained(state, worker("b")).edges == (Edge("a", "b", "poll on 0"),)
 
 
 def test_who_has_ended_is_stopped_or_idle_is_no_way_out() -> None:

@@ -3,21 +3,25 @@
 A step's deadline is what ends each; long enough that the others have come to wait by then.
 """
 
+import asyncio
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from harness import run_topology
-from harness.hang import Doing, Hang
-from harness.inspection import FRAIL, INSPECTION_SECONDS, NO_ANSWER, NO_HANDLER, NO_STDERR
+from harness.events import Reported
+from harness.facets import Way
+from harness.hang import Doing, Hang, Part
+from harness.inspection import FRAIL, INSPECTION_SECONDS, NO_ANSWER, NO_HANDLER, NO_STDERR, Subject, inspect
 from harness.inspection import processes as looking
+from harness.lookout import Lookout
 from harness.outcome import Outcome, Status
 from harness.report.hang import explanation
 from harness.spawn import ROOT
@@ -194,7 +198,7 @@ def test_who_waits_for_one_that_the_scenario_has_stopped_is_told_so(run: Run, pr
 
 
 PROGRAM: Final = """
-    import os, signal, sys, threading, time
+    import os, select, signal, socket, sys, threading, time
 
     def sleeps(worker): time.sleep(1000)
 
@@ -228,6 +232,32 @@ PROGRAM: Final = """
 
     def threads(worker):
         for _ in range(3): threading.Thread(target=worker.imc.imc_accept, args=(worker.bound_socket,)).start()
+
+    def polls(worker):
+        sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(900)]
+        poll_in_threads(8, [sock.fileno() for sock in sockets])
+
+    def copies(worker):
+        end, other = socket.socketpair()
+        poll_in_threads(8, [os.dup(end.fileno()) for _ in range(400)])
+
+    def poll_in_threads(count, fds):
+        def wait():
+            poller = select.poll()
+            for fd in fds: poller.register(fd, select.POLLIN)
+            poller.poll()
+        for _ in range(count): threading.Thread(target=wait).start()
+        wait()
+
+    def crowd(worker):
+        sock = worker.imc.imc_accept(worker.bound_socket)
+        for _ in range(5): threading.Thread(target=os.read, args=(sock.fileno(), 1)).start()
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        os.read(sock.fileno(), 1)
+
+    def partner(worker):
+        sock = worker.imc.imc_connect(worker.imports["guest"])
+        os.read(sock.fileno(), 1)
 
     def imports(worker): worker.imports["other.never"]
 """
@@ -347,8 +377,8 @@ def test_a_worker_whose_memory_does_not_answer_holds_up_nobody(run: Run, monkeyp
     released = threading.Event()
     look = looking.look
 
-    def stuck(pids: list[int]) -> Sequence[looking.Process]:
-        process = look(pids)
+    def stuck(pids: list[int], until: float) -> Sequence[looking.Process]:
+        process = look(pids, until)
         if any(entry.number == 6 and entry.identity.startswith("socket") for entry in process[0].table):
             released.wait()
         return process
@@ -364,10 +394,102 @@ def test_a_worker_whose_memory_does_not_answer_holds_up_nobody(run: Run, monkeyp
     assert taken < 0.5 + INSPECTION_SECONDS + 3
 
 
+class Watch:
+    """Looks as `inspect` does; `seconds` is how long that took, `blocked` how long the event loop was away at most."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.blocked = 0.0
+
+    async def inspect(self, subjects: Sequence[Subject], ways: Collection[Way]) -> Hang:
+        began = time.monotonic()
+        ticking = asyncio.create_task(self._tick())
+        try:
+            await asyncio.sleep(0)
+            return await inspect(subjects, ways)
+        finally:
+            self.seconds = time.monotonic() - began
+            await asyncio.sleep(0)
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.001)
+            self.blocked, last = max(self.blocked, time.monotonic() - last), time.monotonic()
+
+
+# Far less than what it would be, far more than what other processes of a busy machine make of it.
+BLOCKED_SECONDS: Final = 0.5
+
+
+@pytest.mark.parametrize("piece", ["children", "unix_sockets", "identities_of", "Wiring", "explain"])
+def test_whatever_takes_long_is_left_behind_and_keeps_the_event_loop_from_nothing(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(f"harness.inspection.{piece}", lambda *_: released.wait(10))
+    watch = Watch()
+    asyncio.run(watch.inspect((), ()))
+    released.set()
+    assert watch.blocked < BLOCKED_SECONDS
+    assert watch.seconds < INSPECTION_SECONDS + BLOCKED_SECONDS
+
+
+@pytest.mark.parametrize("function", ["polls", "copies"])
+def test_a_worker_that_waits_on_very_much_keeps_nobody_waiting_and_floods_no_report(
+    tmp_path: Path, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch()
+    monkeypatch.setattr("harness.lookout.inspect", watch.inspect)
+    hang = hang_of(state_of(tmp_path, function, more="other: {program: 'guest:sleeps'}"))
+    assert watch.blocked < BLOCKED_SECONDS
+    assert watch.seconds < INSPECTION_SECONDS + BLOCKED_SECONDS
+    assert Part.WAITED in hang.workers["guest"].unseen
+    lines = explanation(hang)
+    assert max(map(len, lines)) < 2000
+    assert any("not all was looked at (what it waits on): it may act" in line for line in lines)
+    assert hang.workers["other"].doing is Doing.SLEEPING
+
+
+def test_who_looks_does_not_read_all_that_has_happened(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = Lookout.look
+    asked: list[float] = []
+
+    async def after_many_reports(lookout: Lookout) -> None:
+        journal = lookout._members["a"]._journal
+        journal.add(Reported, worker="a", key="x", value=1)
+        journal.events += journal.events[-1:] * 3_000_000
+        asked.append(time.process_time())
+        await look(lookout)
+        del journal.events[-3_000_000:]
+
+    async def inspected(subjects: Sequence[Subject], ways: Collection[Way]) -> Hang:
+        asked.append(time.process_time())
+        return await inspect(subjects, ways)
+
+    monkeypatch.setattr(Lookout, "look", after_many_reports)
+    monkeypatch.setattr("harness.lookout.inspect", inspected)
+    hang_of(run(f"{PROBES}scenario:\n{CIRCLE}", protocol="socketpair"))
+    assert asked[1] - asked[0] < 0.1
+
+
+def test_who_has_more_threads_than_are_looked_at_is_no_part_of_a_deadlock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "THREADS_MAX", 4)
+    partner = """partner: {program: "guest:partner"}
+        routes: [{grant: guest, to: partner}]"""
+    outcome = state_of(tmp_path, "crowd", more=partner)
+    (circle,) = hang_of(outcome).circles
+    assert circle.ways_out == ("guest",)
+    assert any(line.endswith("not all was looked at (threads): it may act") for line in told(outcome))
+
+
 def test_a_kernel_that_does_not_tell_who_is_connected_leaves_the_rest(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused() -> None:
+    def refused(*_: object) -> None:
         raise OSError(2, "sock_diag of AF_UNIX")
 
     monkeypatch.setattr("harness.inspection.unix_sockets", refused)
@@ -378,7 +500,7 @@ def test_a_kernel_that_does_not_tell_who_is_connected_leaves_the_rest(
 
 def test_where_system_calls_may_not_be_seen_that_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     read = looking._read
-    monkeypatch.setattr(looking, "_read", lambda path: "" if path.endswith("/syscall") else read(path))
+    monkeypatch.setattr(looking, "_read", lambda path, *size: "" if path.endswith("/syscall") else read(path, *size))
     outcome = run(f"{PROBES}scenario:\n- {{at: a, do: accept, {LATE}}}\n", protocol="socketpair")
     worker = hang_of(outcome).workers["a"]
     assert (worker.doing, worker.step) == (Doing.UNSEEN, "accept")

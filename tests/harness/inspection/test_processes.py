@@ -4,11 +4,15 @@ import os
 import select
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from harness.inspection.processes import children, family, identities_of, identity_at, look, table_of
+from harness.hang import Part
+from harness.inspection import processes as looking
+from harness.inspection.processes import children, family, identities_of, identity_at, look
 from sandbox.descriptors import SocketAddress
 from sandbox.imc import Imc
 from sandbox.transport import seqpacket_pair
@@ -47,7 +51,8 @@ def test_a_table_tells_what_may_be_read_and_written_and_what_an_epoll_watches() 
     epoll = select.epoll()
     epoll.register(reader, select.EPOLLIN)
     try:
-        table = {entry.number: entry for entry in table_of(HERE)}
+        (process,) = look([os.getpid()])
+        table = {entry.number: entry for entry in process.table}
         assert table[reader].identity == table[writer].identity
         assert (table[reader].reads, table[reader].writes) == (True, False)
         assert (table[writer].reads, table[writer].writes) == (False, True)
@@ -117,3 +122,54 @@ def test_a_name_that_looks_like_the_fields_behind_it_misleads_nobody(tmp_path: P
             assert look([process.pid])[0].threads[0].state == "S"
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("bound", "part"),
+    [("THREADS_MAX", Part.THREADS), ("DESCRIPTORS_MAX", Part.DESCRIPTORS), ("PROCESSES_MAX", Part.PROCESSES)],
+)
+def test_what_is_left_out_for_its_number_is_noted(bound: str, part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        pids = [os.getpid(), os.getppid()]
+        assert [process.unseen for process in look(pids)] == [frozenset()] * 2
+        monkeypatch.setattr(looking, bound, 1)
+        (ours, *_) = look(pids)
+        assert part in ours.unseen
+        assert {"THREADS_MAX": len(ours.threads), "DESCRIPTORS_MAX": len(ours.table)}.get(bound, 1) == 1
+    finally:
+        done.set()
+        other.join()
+
+
+def test_what_is_left_out_for_want_of_time_is_noted() -> None:
+    past = time.monotonic() - 1
+    (process,) = look([os.getpid(), os.getppid()], past)
+    assert {Part.DESCRIPTORS, Part.PROCESSES} <= process.unseen
+    assert len(process.table) == 1
+    unseen: set[Part] = set()
+    assert len(children(past, unseen)) <= 1
+    assert unseen == {Part.PROCESSES}
+
+
+def test_of_an_epoll_that_watches_too_many_no_number_is_told_that_was_cut_in_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = [end for _ in range(100) for end in os.pipe()]
+    epoll = select.epoll()
+    try:
+        for end in ends:
+            epoll.register(end, 0)
+        for size in (looking.FACTS_BYTES, *range(1000, 1200)):
+            monkeypatch.setattr(looking, "FACTS_BYTES", size)
+            entry = looking._entry(HERE, epoll.fileno())
+            assert entry is not None
+            assert entry.more
+            assert entry.watched
+            assert set(entry.watched) <= set(ends)
+    finally:
+        epoll.close()
+        for end in ends:
+            os.close(end)

@@ -2,12 +2,15 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
 
 import pytest
 
+from harness.hang import Part
+from harness.inspection import sockets
 from harness.inspection.sockets import unix_sockets
 
 KINDS: Final = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
@@ -67,3 +70,19 @@ def test_more_sockets_than_one_answer_holds_are_all_told(made: ExitStack) -> Non
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(200)]
     ends = [made.enter_context(end) for pair in pairs for end in pair]
     assert {inode(end) for end in ends} <= unix_sockets().keys()
+
+
+def test_where_they_are_too_many_or_there_is_no_time_to_read_them_all_that_is_noted(
+    made: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET):
+        made.enter_context(end)
+    unseen: set[Part] = set()
+    assert unix_sockets(unseen=unseen)
+    assert unseen == set()
+    assert unix_sockets(time.monotonic() - 1, unseen) == {}
+    assert unseen == {Part.SOCKETS}
+    monkeypatch.setattr(sockets, "SOCKETS_MAX", 1)
+    unseen = set()
+    assert unix_sockets(unseen=unseen)
+    assert unseen == {Part.SOCKETS}

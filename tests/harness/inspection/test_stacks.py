@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.capture import DIVERTED_BYTES, Capture
-from harness.inspection.stacks import LINE_MAX, LINES_MAX, can_answer, split, stack_of
+from harness.inspection.stacks import LINE_MAX, LINES_MAX, LINES_SEEN_MAX, can_answer, split, stack_of
 from harness.spawn import ROOT, Process
 from sandbox.abi import STACKS_SIGNAL
 
@@ -69,6 +69,12 @@ def test_no_line_takes_long_to_be_told_from_a_stack(piece: bytes) -> None:
     began = time.process_time()
     split(piece * (DIVERTED_BYTES // len(piece)))
     assert time.process_time() - began < 1
+
+
+@pytest.mark.usefixtures("deadline")
+def test_many_empty_lines_are_looked_through_no_further_than_a_stack_may_go() -> None:
+    written = b"\n" * LINES_SEEN_MAX + HEAD + FRAME
+    assert split(written) == ((), written)
 
 
 def test_what_a_worker_writes_while_it_is_asked_stays_its_output(monkeypatch: pytest.MonkeyPatch) -> None:

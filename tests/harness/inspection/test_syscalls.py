@@ -103,6 +103,17 @@ def test_what_a_call_waits_for_lies_in_its_arguments_and_behind_them(
     assert wait_of(line, X86, memory(**stored)) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "size"), [(words("poll", 0x1000, 1025, 5000), 8192), (words("select", 1025, 0x1000, 0, 0, 0x3000), 128)]
+)
+def test_whoever_waits_for_more_than_is_read_does_not_only_sleep(line: str, size: int) -> None:
+    # Of poll, 1024 entries that are to be ignored.
+    nothing = struct.pack("=ihh", -1, 0, 0) * 1024 if size > 1024 else bytes(size)
+    wait = wait_of(line, numbers_of("x86_64"), lambda *_: nothing)
+    assert wait is not None
+    assert (wait.more, wait.sleeps) == (True, False)
+
+
 @pytest.mark.parametrize("call", ["connect", "sendmsg", "poll", "select"])
 def test_memory_that_cannot_be_read_leaves_the_call_and_its_one_descriptor(call: str) -> None:
     found = wait_of(words(call, 3, NOWHERE, NOWHERE, 0, NOWHERE), X86, memory())

@@ -1,15 +1,30 @@
 """Who is at the other end, in small worlds that are made of nothing but facts."""
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import pytest
+
 from harness.facets import Way
-from harness.hang import Doing, Holder, ThreadState, Waited
+from harness.hang import Doing, Holder, Part, ThreadState, Waited
 from harness.inspection.processes import Entry, Process, Thread
 from harness.inspection.sockets import UnixSocket
 from harness.inspection.syscalls import Wait
-from harness.inspection.wiring import HELD_BY_NOBODY, SUPERVISOR_HAS_IT, UNKNOWN, Named, Seen, Wiring
+from harness.inspection.wiring import (
+    ENDS_MAX,
+    HELD_BY_NOBODY,
+    HOLDERS_MAX,
+    SUPERVISOR_HAS_IT,
+    UNKNOWN,
+    WAITED_MAX,
+    Named,
+    Seen,
+    Wiring,
+    named_by,
+)
 from sandbox.abi import ABSTRACT_PREFIX
 
 TOKEN: Final = "T" * 27
@@ -33,7 +48,7 @@ def state_in(
     ours: Sequence[str] = (),
 ) -> ThreadState:
     """Return where the thread of the worker w is."""
-    (state,) = Wiring(workers, sockets, ways, ours).threads("w")
+    (state,), _ = Wiring(workers, sockets, ways, ours).threads("w")
     return state
 
 
@@ -134,6 +149,58 @@ def test_a_listeners_name_leads_to_it_and_its_token_to_those_who_may_connect() -
     assert waited_in({"w": waits, **holders}, sockets).holders == (Holder("x", 3),)
     accepts = worker({3: "socket:[1]"}, Wait("accept4", reads=(3,)))
     assert waited_in({"w": accepts, "x": worker({6: f"token:{TOKEN}"})}, sockets).holders == (Holder("x", 6),)
+
+
+def polling(threads: int, descriptors: int, identity: str = "") -> Seen:
+    """Return a worker with so many threads that all poll so many descriptors."""
+    entries = tuple(Entry(number, identity or f"socket:[{number}]") for number in range(1, descriptors + 1))
+    wait = Wait("poll", reads=tuple(entry.number for entry in entries))
+    return Seen((Process(1, "x", tuple(Thread(number, "S", wait) for number in range(threads)), entries),))
+
+
+@pytest.mark.usefixtures("deadline")
+def test_whoever_polls_thousands_in_hundreds_of_threads_is_looked_at_in_no_time() -> None:
+    sockets = {number: UnixSocket(number, "DGRAM", unread=1) for number in range(1, 4001)}
+    began = time.process_time()
+    states, unseen = Wiring({"w": polling(256, 4000)}, sockets, (), ()).threads("w")
+    assert time.process_time() - began < 2
+    assert (len(states), len(states[0].waited)) == (256, WAITED_MAX)
+    assert unseen == {Part.WAITED}
+
+
+def test_of_many_copies_of_one_end_a_few_are_told_and_all_of_them_together_are_bounded() -> None:
+    workers = {"w": polling(256, 64, "socket:[1]"), "x": worker(dict.fromkeys(range(100), "socket:[2]"))}
+    states, unseen = Wiring(workers, pair(1, 2), (), ()).threads("w")
+    waited = [one for state in states for one in state.waited]
+    assert {len(one.holders) for one in waited} == {HOLDERS_MAX}
+    assert len(waited) <= ENDS_MAX / HOLDERS_MAX
+    assert unseen == {Part.WAITED}
+
+
+def test_what_was_left_out_is_told_and_nothing_is_where_all_was_looked_at() -> None:
+    def unseen(seen: Seen, until: float = math.inf) -> frozenset[Part]:
+        return Wiring({"w": seen}, pair(1, 2), (), ()).threads("w", until)[1]
+
+    seen = worker({7: "socket:[1]"}, READS_7)
+    assert unseen(seen) == frozenset()
+    assert unseen(seen, 0) == {Part.WAITED}
+    assert unseen(worker({}, Wait("poll", more=True))) == {Part.WAITED}
+    epoll = Entry(6, "anon_inode:[eventpoll]", more=True)
+    assert unseen(worker({6: epoll}, Wait("epoll_wait", reads=(6,), epoll=True))) == {Part.WAITED}
+    (process,) = seen.processes
+    assert unseen(Seen((replace(process, unseen=frozenset({Part.THREADS})),))) == {Part.THREADS}
+
+
+def test_a_descriptor_that_is_polled_a_thousand_times_is_one() -> None:
+    (state,), unseen = Wiring({"w": worker({7: "socket:[1]"}, Wait("poll", reads=(7,) * 1000))}, {}, (), ()).threads(
+        "w"
+    )
+    assert ([one.number for one in state.waited], unseen) == ([7], frozenset())
+
+
+@pytest.mark.parametrize("told", [5, "x", [5], [{"kind": 1, "identity": "x"}], [{"kind": "K"}], {}])
+def test_a_result_without_descriptors_names_none(told: object) -> None:
+    assert list(named_by({"as": ["x"]}, {"descriptors": told})) == []
 
 
 def test_states_of_threads() -> None:

@@ -66,8 +66,48 @@ def test_what_was_forgotten_is_told_with_where_it_is() -> None:
 
 def test_of_many_holders_some_are_named() -> None:
     many = replace(TO_B, holders=tuple(Holder("b", number) for number in range(20)))
-    line = told(replace(A, threads=(ThreadState(1, 1, Doing.WAITING, "recvmsg", (many,)),)))[1]
-    assert line.endswith("b's 6, b's 7 and 12 more")
+    lines = told(
+        replace(A, threads=(ThreadState(1, 1, Doing.WAITING, "recvmsg", (many,)),)),
+        forgotten=(Forgotten("b", "recvmsg", (many,)),),
+    )
+    assert lines[0].endswith("its own 6, its own 7 and 12 more")
+    assert lines[2].endswith("b's 6, b's 7 and 12 more")
+
+
+def polling(*numbers: int, thread: int = 1) -> ThreadState:
+    waited = tuple(Waited(number, "", "STREAM socket", writes=False, holders=(Holder("b", 9),)) for number in numbers)
+    return ThreadState(1, thread, Doing.WAITING, "poll", waited)
+
+
+def test_of_many_descriptors_that_a_thread_waits_on_some_are_told() -> None:
+    many = polling(*range(1000))
+    lines = told(replace(A, threads=(many,)), forgotten=(Forgotten("a", "poll", many.waited),))
+    assert lines[0].startswith("forgotten: a waits in poll on 0, 1, 2, 3, 4, 5, 6, 7 and 992 more; ")
+    assert lines[2].endswith(", and on 7 (STREAM socket): the other end is b's 9, and on 992 more")
+    assert max(map(len, lines)) < 1000
+
+
+def test_threads_that_are_at_the_same_are_told_together_and_of_others_some() -> None:
+    same = [polling(7, thread=number) for number in range(200)]
+    assert told(replace(A, threads=tuple(same)))[1].endswith("the other end is b's 9 (200 threads)")
+    different = [polling(number, thread=number) for number in range(100)]
+    lines = told(replace(A, threads=(*same, *different)))
+    assert len(lines) == 10
+    assert lines[-1].strip() == "and 92 more threads"
+
+
+def test_of_many_who_are_waited_for_some_are_told() -> None:
+    edges = tuple(Edge(waiter, f"w{number}", "poll on 7") for waiter in "ab" for number in range(50))
+    lines = told(edges=edges)
+    assert [line for line in lines if "more" in line] == ["a waits for 42 more", "b waits for 42 more"]
+    assert len(lines) == 19
+
+
+def test_of_much_that_one_has_forgotten_some_is_told() -> None:
+    forgotten = tuple(Forgotten("a", "poll", polling(number).waited) for number in range(50))
+    lines = told(forgotten=forgotten)
+    assert len(lines) == 10
+    assert lines[8] == "forgotten: a waits so in 42 more ways"
 
 
 def test_nothing_that_a_worker_chose_steers_the_terminal() -> None:
