@@ -23,9 +23,10 @@ from typing import Final
 from sandbox import control
 from sandbox.abi import NONBLOCK
 from sandbox.descriptors import BoundSocket, ConnectedSocket
-from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.errors import ImcError, MalformedMessage
 from sandbox.imc import Imc
 from sandbox.programs.messages import decoded, receive
+from sandbox.programs.server import arrivals
 from sandbox.transport import discard
 from sandbox.worker import Worker
 
@@ -116,17 +117,12 @@ class Room:
 
     def accept_all(self, bound: BoundSocket) -> None:
         """Let in whoever connects while there is a place, until nobody holds the address any more."""
-        while True:
-            try:
-                connection = self._accepting.imc_accept(bound)
-            except EndOfStream:
-                return self._announce(None)
-            except ImcError:
-                continue
+        for connection in arrivals(self._accepting, bound):
             if self._places.acquire(blocking=False):
                 self._announce(connection)
             else:
                 threading.Thread(target=connection.close, daemon=True).start()
+        self._announce(None)
 
     def _announce(self, arrival: ConnectedSocket | None) -> None:
         self._arrivals.put(arrival)
