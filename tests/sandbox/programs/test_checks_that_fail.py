@@ -76,7 +76,7 @@ def test_a_frame_under_another_s_number_is_found(tmp_path: Path) -> None:
     source = """
         def main(worker):
             show = browser.show
-            browser.show = lambda imc, gpu, name, number, frame: show(imc, gpu, name, number - (number == 3), frame)
+            browser.show = lambda imc, gpu, shown, number, frame: show(imc, gpu, shown, number - (number == 3), frame)
             return original(worker)
     """
     outcome = run_broken(tmp_path, "browser", "browser:renderer", source)
@@ -115,7 +115,7 @@ def test_a_frame_that_is_drawn_and_lost_is_found(tmp_path: Path) -> None:
     source = """
         def main(worker):
             note = browser.Ledger.note
-            browser.Ledger.note = lambda self, name, seen: note(self, name, seen) if seen[0] != 12 else None
+            browser.Ledger.note = lambda self, client, seen: note(self, client, seen) if seen[0] != 12 else None
             return original(worker)
     """
     outcome = run_broken(tmp_path, "browser", "browser:gpu", source)
