@@ -21,6 +21,9 @@ BACK_OFF_FIRST: Final = 0.001
 BACK_OFF_LONGEST: Final = 0.1
 HANG_UP: Final = 0.1
 
+REASONS_MAX: Final = 8
+REASON_LENGTH: Final = 200
+
 # Talks with one client until it ends; the connection is borrowed. An ImcError that it raises is the client's end.
 Serve = Callable[[ConnectedSocket], None]
 
@@ -65,6 +68,24 @@ def arrivals(imc: Imc, bound: BoundSocket) -> Iterator[ConnectedSocket]:
         else:
             pause = 0.0
             yield connection
+
+
+def telling(worker: Worker, serve: Serve) -> Serve:
+    """Return `serve`, but report as `malformed` why clients were turned away: the first few of them, no more."""
+    reasons: list[str] = []
+    lock = threading.Lock()
+
+    def serve_and_tell(connection: ConnectedSocket) -> None:
+        try:
+            serve(connection)
+        except MalformedMessage as error:
+            with lock:
+                if len(reasons) < REASONS_MAX:
+                    reasons.append(str(error.strerror)[:REASON_LENGTH])
+                    worker.report("malformed", reasons)
+            raise
+
+    return serve_and_tell
 
 
 def wait_for(changed: threading.Condition, arrived: Callable[[], bool], client: ConnectedSocket) -> None:

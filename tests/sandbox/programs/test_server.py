@@ -3,13 +3,15 @@
 import errno
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sandbox.descriptors import BoundSocket, ConnectedSocket
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
-from sandbox.programs.server import BACK_OFF_LONGEST, arrivals, wait_for
+from sandbox.programs.server import BACK_OFF_LONGEST, REASON_LENGTH, REASONS_MAX, arrivals, telling, wait_for
 from tests.kernel import Background
 from tests.sandbox.connections import Link
 
@@ -46,6 +48,21 @@ def test_where_no_descriptor_is_free_each_pause_is_longer_but_never_long(
 def test_after_a_bad_message_there_is_no_pause(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     assert accepted(monkeypatch, [MalformedMessage("bad") for _ in range(20)]) == []
     assert pauses == []
+
+
+def test_who_was_malformed_is_reported_but_not_without_end(link: Link) -> None:
+    reports: list[tuple[str, list[str]]] = []
+    worker: Any = SimpleNamespace(report=lambda key, value: reports.append((key, list(value))))
+
+    def serve(_connection: ConnectedSocket) -> None:
+        raise MalformedMessage("x" * 100_000)
+
+    told = telling(worker, serve)
+    for _ in range(REASONS_MAX + 1):
+        with pytest.raises(MalformedMessage):
+            told(link.server)
+    reason = "x" * REASON_LENGTH
+    assert reports == [("malformed", [reason] * count) for count in range(1, REASONS_MAX + 1)]
 
 
 def test_who_has_hung_up_is_waited_for_no_longer(link: Link) -> None:
