@@ -42,6 +42,27 @@ def test_a_coordinator_outlives_a_sink_that_is_malformed(tmp_path: Path) -> None
     assert outcome.workers["coordinator"].reports["malformed"] == ["'x' has no place in a chain"]
 
 
+def test_a_judge_outlives_a_member_that_is_malformed(tmp_path: Path) -> None:
+    source = """
+        from sandbox.errors import EndOfStream
+        from sandbox.programs.messages import hear, say
+
+        def main(worker):
+            if "judge" not in worker.imports:
+                return original(worker)
+            silent = worker.imc.imc_connect(worker.imports["judge"])
+            with worker.imc.imc_connect(worker.imports["judge"]) as connection:
+                say(worker.imc, connection, "heard", {})
+                try:
+                    hear(worker.imc, connection)
+                except EndOfStream:
+                    return original(worker)
+    """
+    outcome = run_changed(tmp_path, "chat", "chat:member", source)
+    assert outcome.passed, outcome.reason
+    assert outcome.workers["judge"].reports["malformed"] == ["'heard' tells nothing of what was heard"] * 5
+
+
 def test_renderers_that_want_all_audits_and_one_another_s_names_keep_nobody_out(tmp_path: Path) -> None:
     source = """
         from sandbox.programs.messages import close_all, hear, say
