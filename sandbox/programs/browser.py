@@ -1,39 +1,47 @@
 """A browser in small: renderers that may crash, and the processes that have to outlive them.
 
-    renderer ── come NAME ──────────────────────────> broker    meet, with the SocketAddresses of gpu and network
-             ── get URL ────────────────────────────> network   page, in SharedMemory
-             ── draw, a frame in SharedMemory ──────> gpu       drawn, whether it is what its SHA-256 says
-             ── leave NAME ─────────────────────────> broker    nothing; who ends without it has vanished
+    renderer ── come NAME ──────────────────────────> broker    meet, a pass, and the SocketAddresses of gpu and network
+             ── get PASS, URL ──────────────────────> network   page, in SharedMemory
+             ── draw PASS, a frame in SharedMemory ─> gpu       drawn, whether it is what its SHA-256 says
+             ── leave ──────────────────────────────> broker    nothing; who ends without it has vanished
 
 A renderer is granted the broker and nothing else. When one has vanished, the broker exports its address once more, as
 `reload`, for a renderer that waits for that. Each server keeps a ledger of its clients; `audit N` is answered with it
 once N of them are gone. The auditor reads all three, and computes in plain Python what the frames should have been.
 
-A client names itself, and no name is taken twice. One that breaks the rules is out: its connection ends. What it could
-still do is to shut down the addresses that the broker passed on, which all renderers share (ARCHITECTURE.md says why).
+A client is who its pass says (`passes.py`), and no pass counts twice. Its name is for the reader of the ledger, so
+nobody loses anything where another has called itself the same. One that breaks the rules is out: its connection ends.
+
+What a hostile renderer could still do: hold so many connections that there is none left for others, as long as it does
+(nothing tells the broker who is at the other end of its address); come and go until the ledgers have forgotten who went
+before it, or have counted as many as the auditor waits for, and so spoil the audit; shut down the addresses that the
+broker passed on, which all renderers share (ARCHITECTURE.md says why).
 """
 
 import hashlib
 import itertools
 import os
-import re
 import resource
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.errors import ImcError, MalformedMessage
 from sandbox.imc import Imc
+from sandbox.programs.ledger import Ledger
 from sandbox.programs.messages import Heard, close_all, data_of, hear, memory_of, say
+from sandbox.programs.passes import NAME, Client, Passes
 from sandbox.programs.server import serve_until_stopped
 from sandbox.worker import Worker
 
 PAGE_BYTES: Final = 100_000
 FRAME_BYTES: Final = 256 * 1024
-NAME: Final = re.compile(r"[!-~]{1,64}")
-CLIENTS_MAX: Final = 256
+
+# What the channels are called over which the broker tells the others how to read its passes.
+GPU_KEY: Final = "gpu_key"
+NETWORK_KEY: Final = "network_key"
 
 LEFT: Final = "left"
 VANISHED: Final = "vanished"
@@ -57,46 +65,6 @@ def film_of(frames: Iterable[bytes]) -> str:
     return film.hexdigest()
 
 
-class Ledger:
-    """What a server has seen of each of its clients, by their names, and how many of them are gone."""
-
-    def __init__(self, clients_max: int = CLIENTS_MAX) -> None:
-        self._clients_max = clients_max
-        self._changed = threading.Condition()
-        self._gone = 0
-        self._seen: dict[str, Any] = {}
-
-    @contextmanager
-    def client(self, name: object, seen: Any) -> Iterator[str]:
-        """Have a client until the end of the block, of which `seen` has been seen so far. Yields its name.
-
-        Raises MalformedMessage for what is no name, for a name that is taken, and for a client too many.
-        """
-        with self._changed:
-            if not isinstance(name, str) or not NAME.fullmatch(name) or name in self._seen:
-                raise MalformedMessage("no name, or one that is taken")
-            if len(self._seen) >= self._clients_max:
-                raise MalformedMessage("one client too many")
-            self._seen[name] = seen
-        try:
-            yield name
-        finally:
-            with self._changed:
-                self._gone += 1
-                self._changed.notify_all()
-
-    def note(self, name: str, seen: Any) -> None:
-        """Write down what has been seen of a client by now."""
-        with self._changed:
-            self._seen[name] = seen
-
-    def once_gone(self, count: int) -> dict[str, Any]:
-        """Wait until `count` clients are gone, and return what was seen of all."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._gone >= count)
-            return dict(self._seen)
-
-
 # The three servers
 
 
@@ -109,76 +77,100 @@ def broker(worker: Worker) -> int:
             worker.export("reload", worker.address)
 
     others = (worker.imports["gpu"], worker.imports["network"])
-    ledger = Ledger()
-    return serve_until_stopped(worker, lambda connection: introduce(worker.imc, connection, others, ledger, reload))
+    reception = Reception(Passes.shared(worker.imc, worker.inherited[GPU_KEY], worker.inherited[NETWORK_KEY]))
+    return serve_until_stopped(worker, lambda connection: introduce(worker.imc, connection, others, reception, reload))
+
+
+class Reception:
+    """The broker's ledger, and the passes that it writes."""
+
+    def __init__(self, passes: Passes, ledger: Ledger | None = None) -> None:
+        self.passes = passes
+        self.ledger = ledger or Ledger()
+        self._numbers = itertools.count(1)
+
+    def receive(self, name: object) -> Client:
+        """Return a client that is like no other, called `name`. Raises MalformedMessage for what is no name."""
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise MalformedMessage("no name")
+        return Client(next(self._numbers), name)
 
 
 def introduce(
     imc: Imc,
     connection: ConnectedSocket,
     others: tuple[SocketAddress, SocketAddress],
-    ledger: Ledger,
+    reception: Reception,
     vanished: Callable[[], None],
 ) -> None:
     """Introduce one renderer to `others` (borrowed), and wait for its end; or answer the auditor."""
     heard = without_descriptors(hear(imc, connection))
     if heard.kind == "audit":
-        answer_audit(imc, connection, heard.body, ledger)
+        answer_audit(imc, connection, heard.body, reception.ledger)
         return
-    with ledger.client(heard.body, VANISHED) as name:
+    client = reception.receive(heard.body)
+    with reception.ledger.client(client, VANISHED):
         try:
-            say(imc, connection, "meet", ["gpu", "network"], *others)
+            say(imc, connection, "meet", reception.passes.write(client), *others)
             left = without_descriptors(hear(imc, connection)).kind == "leave"
         except ImcError:
             left = False
         if left:
-            ledger.note(name, LEFT)
+            reception.ledger.note(client, LEFT)
         else:
             vanished()
 
 
 def network(worker: Worker) -> int:
     """Have a page for every URL."""
-    ledger = Ledger()
-    return serve_until_stopped(worker, lambda connection: fetch(worker.imc, connection, ledger))
+    ledger, passes = Ledger(), Passes.learned(worker.imc, worker.inherited[NETWORK_KEY])
+    return serve_until_stopped(worker, lambda connection: fetch(worker.imc, connection, ledger, passes))
 
 
-def fetch(imc: Imc, connection: ConnectedSocket, ledger: Ledger) -> None:
+def fetch(imc: Imc, connection: ConnectedSocket, ledger: Ledger, passes: Passes) -> None:
     """Send the page that one client asks for; or answer the auditor."""
     heard = without_descriptors(hear(imc, connection))
-    if heard.kind == "audit":
-        answer_audit(imc, connection, heard.body, ledger)
-        return
-    with ledger.client(heard.body, PAGE_BYTES) as url, memory_of(imc, page_of(url)) as memory:
-        say(imc, connection, "page", PAGE_BYTES, memory)
+    match heard.kind, heard.body:
+        case "audit", gone:
+            answer_audit(imc, connection, gone, ledger)
+        case "get", {"pass": shown, "url": str(url)} if NAME.fullmatch(url):
+            with ledger.client(passes.read(shown), PAGE_BYTES), memory_of(imc, page_of(url)) as memory:
+                say(imc, connection, "page", PAGE_BYTES, memory)
+        case kind, _:
+            raise MalformedMessage(f"no URL but {kind!r}")
 
 
 def gpu(worker: Worker) -> int:
     """Draw the frames that are what their hashes say."""
-    ledger = Ledger()
-    return serve_until_stopped(worker, lambda connection: draw_all(worker.imc, connection, ledger))
+    ledger, passes = Ledger(), Passes.learned(worker.imc, worker.inherited[GPU_KEY])
+    return serve_until_stopped(worker, lambda connection: draw_all(worker.imc, connection, ledger, passes))
 
 
-def draw_all(imc: Imc, connection: ConnectedSocket, ledger: Ledger) -> None:
+def draw_all(imc: Imc, connection: ConnectedSocket, ledger: Ledger, passes: Passes) -> None:
     """Draw the frames of one renderer, in their order and without a gap, until it ends; or answer the auditor."""
     heard = hear(imc, connection)
     if heard.kind == "audit":
         answer_audit(imc, connection, without_descriptors(heard).body, ledger)
         return
     film = hashlib.sha256()
-    with ledger.client(told(heard).get("renderer"), [0, film.hexdigest()]) as name:
-        for number in itertools.count():
-            told_now = told(heard)
-            frame = data_of(heard.descriptors, told_now.get("bytes"), FRAME_BYTES)
-            digest = hashlib.sha256(frame)
-            drawn = told_now == {"renderer": name, "frame": number, "bytes": len(frame), "sha256": digest.hexdigest()}
-            if drawn:
-                film.update(digest.digest())
-                ledger.note(name, [number + 1, film.hexdigest()])
-            say(imc, connection, "drawn", drawn)
-            if not drawn:
-                return
-            heard = hear(imc, connection)
+    shown = told(heard).get("pass")
+    try:
+        client = passes.read(shown)
+        with ledger.client(client, [0, film.hexdigest()]):
+            for number in itertools.count():
+                told_now = told(heard)
+                frame = data_of(heard.descriptors, told_now.get("bytes"), FRAME_BYTES)
+                digest = hashlib.sha256(frame)
+                drawn = told_now == {"pass": shown, "frame": number, "bytes": len(frame), "sha256": digest.hexdigest()}
+                if drawn:
+                    film.update(digest.digest())
+                    ledger.note(client, [number + 1, film.hexdigest()])
+                say(imc, connection, "drawn", drawn)
+                if not drawn:
+                    return
+                heard = hear(imc, connection)
+    finally:
+        close_all(heard.descriptors)
 
 
 def told(heard: Heard) -> dict[str, Any]:
@@ -196,10 +188,8 @@ def without_descriptors(heard: Heard) -> Heard:
 
 
 def answer_audit(imc: Imc, connection: ConnectedSocket, gone: object, ledger: Ledger) -> None:
-    """Send the ledger once so many clients are gone. Raises MalformedMessage for what is no number."""
-    if not isinstance(gone, int):
-        raise MalformedMessage("an audit without a number")
-    say(imc, connection, "ledger", ledger.once_gone(gone))
+    """Send the ledger once so many clients are gone. Raises as `once_gone` does."""
+    say(imc, connection, "ledger", ledger.once_gone(gone, connection))
 
 
 # Their clients
@@ -213,39 +203,39 @@ def renderer(worker: Worker) -> int:
     imc = worker.imc
     with imc.imc_connect(worker.imports["broker"]) as broker_:
         say(imc, broker_, "come", worker.name)
-        gpu_address, network_address = introduced(hear(imc, broker_))
+        shown, gpu_address, network_address = introduced(hear(imc, broker_))
         with imc.imc_connect(network_address) as network_:
-            say(imc, network_, "get", worker.name)
+            say(imc, network_, "get", {"pass": shown, "url": worker.name})
             _, length, descriptors = hear(imc, network_)
             page = data_of(descriptors, length, PAGE_BYTES)
         with imc.imc_connect(gpu_address) as gpu_:
             frames = worker.args.get("frames")
             for number in itertools.count() if frames is None else range(frames):
-                show(imc, gpu_, worker.name, number, frame_of(page, number))
+                show(imc, gpu_, shown, number, frame_of(page, number))
                 if number == worker.args.get("crash_at"):
                     crash()
                 if hear(imc, gpu_).body is not True:
                     return 1
                 if number == 0:
                     worker.report("at_work", value=True)
-        say(imc, broker_, "leave", worker.name)
+        say(imc, broker_, "leave", None)
     return 0
 
 
-def introduced(heard: Heard) -> tuple[SocketAddress, SocketAddress]:
-    """Return the addresses of gpu and network that the broker sent. Raises MalformedMessage where it sent others."""
+def introduced(heard: Heard) -> tuple[str, SocketAddress, SocketAddress]:
+    """Return the pass that the broker sent, and the addresses of gpu and network. Raises MalformedMessage."""
     match heard:
-        case Heard("meet", _, (SocketAddress() as gpu_, SocketAddress() as network_)):
-            return gpu_, network_
+        case Heard("meet", str(shown), (SocketAddress() as gpu_, SocketAddress() as network_)):
+            return shown, gpu_, network_
         case _:
             raise MalformedMessage("no introduction")
 
 
-def show(imc: Imc, connection: ConnectedSocket, name: str, number: int, frame: bytes) -> None:
-    """Send one frame to the gpu."""
+def show(imc: Imc, connection: ConnectedSocket, shown: str, number: int, frame: bytes) -> None:
+    """Send one frame to the gpu, with the pass that is shown to it."""
     sha256 = hashlib.sha256(frame).hexdigest()
     with memory_of(imc, frame) as memory:
-        body = {"renderer": name, "frame": number, "bytes": len(frame), "sha256": sha256}
+        body = {"pass": shown, "frame": number, "bytes": len(frame), "sha256": sha256}
         say(imc, connection, "draw", body, memory)
 
 
@@ -261,18 +251,23 @@ def auditor(worker: Worker) -> int:
     drawn = audited(worker, "gpu", clients)
     worker.report("ends", audited(worker, "broker", clients))
     worker.report("pages", audited(worker, "network", clients))
-    worker.report("frames", {name: frames for name, (frames, _) in drawn.items()})
+    worker.report("frames", {title: frames for title, (frames, _) in drawn.items()})
     right = all(
-        film == film_of(frame_of(page_of(name), number) for number in range(frames))
-        for name, (frames, film) in drawn.items()
+        film == film_of(frame_of(page_of(title.partition(" ")[0]), number) for number in range(frames))
+        for title, (frames, film) in drawn.items()
     )
     worker.report("right", right)
     return int(not right)
 
 
-def audited(worker: Worker, server: str, clients: int) -> Mapping[str, Any]:
-    """Return the ledger of `server`, once so many clients are gone."""
+def audited(worker: Worker, server: str, clients: int) -> dict[str, Any]:
+    """Return what `server` has seen, once so many clients are gone, under the names of all clients."""
     with worker.imc.imc_connect(worker.imports[server]) as connection:
         say(worker.imc, connection, "audit", clients)
-        ledger: Mapping[str, Any] = hear(worker.imc, connection).body
-        return ledger
+        return by_name(hear(worker.imc, connection).body)
+
+
+def by_name(ledger: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Return what was seen of each; where several have one name, their numbers go with it."""
+    times = Counter(name for name, _ in ledger.values())
+    return {name if times[name] == 1 else f"{name} ({number})": seen for number, (name, seen) in ledger.items()}

@@ -12,12 +12,16 @@ import hashlib
 import itertools
 import json
 import select
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any, Final
 
+from sandbox.errors import MalformedMessage
 from sandbox.programs.chat_room import JOINED, LEFT, SAID
-from sandbox.programs.messages import data_of, hear, memory_of, say
+from sandbox.programs.messages import Heard, close_all, data_of, hear, memory_of, say
+from sandbox.programs.server import CONNECTIONS_MAX, accept_all, telling
 from sandbox.worker import Worker
 
 LINES_AT_ONCE: Final = 5
@@ -26,6 +30,9 @@ HEARD_BYTES_MAX: Final = 16 * 1024 * 1024
 
 # [number, what, name, SHA-256 of the text or ""]: what a member remembers of what has happened.
 Entry = list[Any]
+
+# Who was there, and all that it heard.
+Visit = tuple[str, list[Entry]]
 
 
 def line_of(name: str, number: int) -> str:
@@ -143,15 +150,16 @@ def deaf(worker: Worker) -> int:
 def judge(worker: Worker) -> int:
     """Hear args.members members, and report whether all is right and how much each has said.
 
-    args.lines has how many lines each is to say, None where any number will do. With 1 where something is wrong.
+    args.lines has how many lines each is to say, None where any number will do. With 1 where something is wrong. Who
+    tells what nobody can have heard is reported as `malformed`, and another is waited for.
     """
     assert worker.bound_socket is not None  # noqa: S101 - nobody could tell it anything
     lines_of: Mapping[str, int | None] = worker.args["lines"]
-    visits: list[tuple[str, list[Entry]]] = []
-    for connection in [worker.imc.imc_accept(worker.bound_socket) for _ in range(worker.args["members"])]:
-        _, body, descriptors = hear(worker.imc, connection)
-        data = data_of(descriptors, body["bytes"], HEARD_BYTES_MAX)
-        visits += [(body["name"], heard) for heard in json.loads(data)]
+    told = SimpleQueue[list[Visit]]()
+    serve = telling(worker, lambda connection: told.put(visits_in(hear(worker.imc, connection))))
+    arguments = (worker.imc, worker.bound_socket, serve, threading.BoundedSemaphore(CONNECTIONS_MAX))
+    threading.Thread(target=accept_all, args=arguments, daemon=True).start()
+    visits = [visit for _ in range(worker.args["members"]) for visit in told.get()]
     wrong = [*faults_in_visits(visits), *faults_in_lines(visits, lines_of)]
     for fault in wrong:
         worker.log(fault)
@@ -160,7 +168,35 @@ def judge(worker: Worker) -> int:
     return int(bool(wrong))
 
 
-def faults_in_visits(visits: Iterable[tuple[str, list[Entry]]]) -> Iterator[str]:
+def visits_in(heard: Heard) -> list[Visit]:
+    """Return what a member tells; takes over its descriptors. Raises MalformedMessage for what is none of that."""
+    match heard:
+        case Heard("heard", {"name": str(name), "bytes": length}, descriptors):
+            data = data_of(descriptors, length, HEARD_BYTES_MAX)
+        case _:
+            close_all(heard.descriptors)
+            raise MalformedMessage(f"{heard.kind!r} tells nothing of what was heard")
+    try:
+        visits = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessage(f"no visits: {error}") from None
+    if not isinstance(visits, list) or not all(isinstance(entries, list) and entries for entries in visits):
+        raise MalformedMessage("no visits, or one at which nothing happened")
+    if not all(is_entry(entry) for entries in visits for entry in entries):
+        raise MalformedMessage("what nobody can have heard")
+    return [(name, entries) for entries in visits]
+
+
+def is_entry(entry: object) -> bool:
+    """Say whether it could be one, whatever it says."""
+    match entry:
+        case [int(), str(), str(), str()]:
+            return True
+        case _:
+            return False
+
+
+def faults_in_visits(visits: Iterable[Visit]) -> Iterator[str]:
     """Yield what one has missed, and what two have heard differently."""
     happened: dict[int, tuple[str, Entry]] = {}
     for name, heard in visits:
@@ -175,7 +211,7 @@ def faults_in_visits(visits: Iterable[tuple[str, list[Entry]]]) -> Iterator[str]
                 yield f"{name} heard {entry[1:3]} where {other} heard {same[1:3]}: {entry[0]}"
 
 
-def faults_in_lines(visits: Sequence[tuple[str, list[Entry]]], lines_of: Mapping[str, int | None]) -> Iterator[str]:
+def faults_in_lines(visits: Sequence[Visit], lines_of: Mapping[str, int | None]) -> Iterator[str]:
     """Yield whose lines are not all of its script, and in its order."""
     for name, lines in lines_of.items():
         said = said_by(name, visits)
@@ -184,7 +220,7 @@ def faults_in_lines(visits: Sequence[tuple[str, list[Entry]]], lines_of: Mapping
             yield f"{name} was not heard as it spoke"
 
 
-def said_by(name: str, visits: Iterable[tuple[str, list[Entry]]]) -> list[str]:
+def said_by(name: str, visits: Iterable[Visit]) -> list[str]:
     """Return the digests of what `name` said in the order of their numbers."""
     said = {number: digest for _, heard in visits for number, what, who, digest in heard if (what, who) == (SAID, name)}
     return [digest for _, digest in sorted(said.items())]

@@ -12,6 +12,7 @@ heard; who breaks the rules is expelled.
 
 import errno
 import itertools
+import json
 import os
 import select
 import threading
@@ -23,9 +24,10 @@ from typing import Final
 from sandbox import control
 from sandbox.abi import NONBLOCK
 from sandbox.descriptors import BoundSocket, ConnectedSocket
-from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.errors import ImcError, MalformedMessage
 from sandbox.imc import Imc
 from sandbox.programs.messages import decoded, receive
+from sandbox.programs.server import arrivals
 from sandbox.transport import discard
 from sandbox.worker import Worker
 
@@ -33,7 +35,9 @@ MEMBERS_MAX: Final = 64
 QUEUE_MAX: Final = 128
 # In JSON a character can take 12 bytes, and all has to fit into a message.
 TEXT_MAX: Final = 10_000
-NAME_MAX: Final = 64
+# What a name may take in a message, in bytes, and how many of them one report may have.
+NAME_BYTES_MAX: Final = 200
+VISITS_MAX: Final = 512
 
 JOINED: Final = "joined"
 SAID: Final = "said"
@@ -97,7 +101,12 @@ class Room:
     """Those who are connected, and what happens. Everything but `accept_all` belongs to the thread of `run`."""
 
     def __init__(self, imc: Imc, visits: int, report: Callable[[Gone], None]) -> None:
-        """Open a room that calls `report` once `visits` members have come and gone."""
+        """Open a room that calls `report` once `visits` members have come and gone.
+
+        Raises ValueError for more than one report may have.
+        """
+        if visits > VISITS_MAX:
+            raise ValueError(f"{visits} visits, more than {VISITS_MAX}")
         # Descriptors that nobody asked for. They may take their time to be closed, and the loop has none.
         self._unwanted: list[int] = []
         self._imc = Imc(imc.protocol, imc.layout, discard=self._unwanted.extend)
@@ -116,17 +125,12 @@ class Room:
 
     def accept_all(self, bound: BoundSocket) -> None:
         """Let in whoever connects while there is a place, until nobody holds the address any more."""
-        while True:
-            try:
-                connection = self._accepting.imc_accept(bound)
-            except EndOfStream:
-                return self._announce(None)
-            except ImcError:
-                continue
+        for connection in arrivals(self._accepting, bound):
             if self._places.acquire(blocking=False):
                 self._announce(connection)
             else:
                 threading.Thread(target=connection.close, daemon=True).start()
+        self._announce(None)
 
     def _announce(self, arrival: ConnectedSocket | None) -> None:
         self._arrivals.put(arrival)
@@ -192,7 +196,7 @@ class Room:
 
     def _join(self, member: Member, name: str, *, speaks: bool) -> None:
         there = {other.name: other.speaks for other in self._members.values() if other.is_there}
-        if name in there or len(name) > NAME_MAX:
+        if name in there or len(json.dumps(name)) > NAME_BYTES_MAX:
             raise MalformedMessage("a name that is taken, or too long")
         member.offer(control.encode("welcome", there))
         member.name, member.speaks = name, speaks

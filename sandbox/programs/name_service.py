@@ -13,7 +13,6 @@ others once that one is gone: until then they are denied.
 
 import os
 import re
-import select
 import threading
 from typing import Final
 
@@ -21,7 +20,7 @@ from sandbox.abi import USER_BYTES_MAX
 from sandbox.descriptors import INVALID, ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError
 from sandbox.imc import Imc
-from sandbox.programs.server import CONNECTIONS_MAX, serve_until_stopped
+from sandbox.programs.server import CONNECTIONS_MAX, has_hung_up, serve_until_stopped
 from sandbox.worker import Worker
 
 SUCCESS: Final = 0
@@ -138,15 +137,6 @@ class NameService:
             for name, (address, owner) in self._entries.items():
                 if owner is client:
                     self._entries[name] = (address, None)
-
-
-def has_hung_up(connection: ConnectedSocket) -> bool:
-    """Say whether nobody is there any more, though the thread that serves the connection may not know it yet."""
-    if connection.fileno() < 0:
-        return True
-    poller = select.poll()
-    poller.register(connection.fileno(), select.POLLRDHUP)
-    return bool(poller.poll(0))
 
 
 class NameServiceClient:

@@ -12,15 +12,17 @@ import hashlib
 import mmap
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from typing import Final, NamedTuple
 
 from sandbox.abi import USER_BYTES_MAX
 from sandbox.descriptors import ConnectedSocket, DataOnlySocket, HostFile
-from sandbox.errors import EndOfStream
+from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
-from sandbox.programs.messages import close_all, hear, receive, say
+from sandbox.programs.messages import Heard, close_all, hear, receive, say
+from sandbox.programs.server import has_hung_up, serve_until_stopped, telling
 from sandbox.worker import Worker
 
 COMMENT_LINE: Final = re.compile(rb"^[^\S\n]*#.*\n?", re.MULTILINE)
@@ -80,24 +82,60 @@ WORK: Final = {
 
 
 def coordinator(worker: Worker) -> int:
-    """Join those who connect to a chain whose stages do args.stages, and wait for the end of the run."""
-    assert worker.bound_socket is not None  # noqa: S101 - a coordinator without a port is of no use
-    imc, todo = worker.imc, worker.args["stages"]
-    waiting: dict[str, list[ConnectedSocket]] = {"source": [], "stage": [], "sink": []}
-    for _ in range(len(todo) + 2):
-        connection = imc.imc_accept(worker.bound_socket)
-        waiting[hear(imc, connection).kind].append(connection)
-    inputs: list[DataOnlySocket] = []
-    for connection, work in zip([*waiting["source"], *waiting["stage"]], ["", *todo], strict=True):
-        output, next_input = imc.imc_socketpair()
-        hand_out(imc, connection, work, *inputs, output)
-        inputs = [next_input]
-    (last,) = waiting["sink"]
-    hand_out(imc, last, "", *inputs)
-    # To end would be to close what was forgotten.
-    while worker.next_step() is not None:
-        pass
-    return 0
+    """Join those who connect to a chain whose stages do args.stages, and report as `malformed` who did not fit."""
+    chain = Chain(worker.imc, worker.args["stages"])
+    return serve_until_stopped(worker, telling(worker, chain.join))
+
+
+class Place(NamedTuple):
+    """What one is to do, and the ends between which it is to do it: they are the place's until it is handed out."""
+
+    work: str
+    ends: tuple[DataOnlySocket, ...]
+
+
+class Chain:
+    """The places of a chain, for whoever comes first; any thread may have one join.
+
+    Who takes a place and does nothing there breaks the chain, as does one that comes as what it is not.
+    """
+
+    def __init__(self, imc: Imc, todo: Sequence[str]) -> None:
+        self._imc = imc
+        ends = [end for _ in range(len(todo) + 1) for end in imc.imc_socketpair()]
+        between = zip(ends[1:-1:2], ends[2::2], strict=True)
+        self._free = {
+            "source": deque([Place("", (ends[0],))]),
+            "stage": deque(Place(work, both) for work, both in zip(todo, between, strict=True)),
+            "sink": deque([Place("", (ends[-1],))]),
+        }
+
+    def join(self, connection: ConnectedSocket) -> None:
+        """Hear what one client is, and give it its place. Raises MalformedMessage where there is none, ImcError."""
+        heard = hear(self._imc, connection)
+        close_all(heard.descriptors)
+        match heard:
+            case Heard(("source" | "stage" | "sink") as role, str(), ()):
+                free = self._free[role]
+            case _:
+                raise MalformedMessage(f"{heard.kind!r} has no place in a chain")
+        if has_hung_up(connection):
+            raise EndOfStream("it did not wait for its place")
+        try:
+            place = free.popleft()
+        except IndexError:
+            raise MalformedMessage(f"one {role} too many") from None
+        try:
+            hand_out(self._imc, connection, place.work, *place.ends)
+        except ImcError:
+            free.appendleft(place)
+            raise
+
+    def close(self) -> None:
+        """Close the ends that nobody came for."""
+        for free in self._free.values():
+            while free:
+                close_all(free.popleft().ends)
 
 
 def source(worker: Worker) -> int:

@@ -4,20 +4,24 @@
 
 The reader was granted the text as sel_ldr's -r grants it, and so was `plain`, which counts it by itself and in another
 way, asks the reducer, and compares the whole answer. A word is a run of letters, whatever their case; what is not ASCII
-counts as letters. Everybody connects before it begins to work, so that nobody waits for an accept in between.
+counts as letters. Each is heard in a thread of its own (`server.py`): who says nothing or nonsense holds up nobody.
 """
 
 import json
 import mmap
 import re
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Final
 
 from sandbox.descriptors import ConnectedSocket, Descriptor, HostFile
+from sandbox.errors import MalformedMessage
 from sandbox.imc import Imc
-from sandbox.programs.messages import data_of, hear, memory_of, say
+from sandbox.programs.messages import Heard, close_all, data_of, hear, memory_of, say
+from sandbox.programs.server import serve_until_stopped, telling, wait_for
 from sandbox.worker import Worker
 
 # The letters in lower case, and a space for all else.
@@ -25,6 +29,10 @@ LETTERS: Final = bytes(
     byte if chr(byte).isalpha() or not chr(byte).isascii() else ord(" ") for byte in bytes(range(256)).lower()
 )
 SHARE_BYTES_MAX: Final = 64 * 1024 * 1024
+# What all can be added up of and still be a number in JSON, wherever that is read.
+COUNT_MAX: Final = 2**48
+# A word may be of any bytes; those that are no UTF-8 travel as what no text has.
+ODD_BYTES: Final = "surrogateescape"
 
 
 def reader(worker: Worker) -> int:
@@ -38,33 +46,80 @@ def reader(worker: Worker) -> int:
 
 
 def mapper(worker: Worker) -> int:
-    """Count the words of one share, and hand the counts to the reducer."""
-    assert worker.bound_socket is not None  # noqa: S101 - a mapper without a port is of no use
-    reducer = worker.imc.imc_connect(worker.imports["reducer"])
-    with worker.imc.imc_accept(worker.bound_socket) as connection:
-        _, body, descriptors = hear(worker.imc, connection)
-    counts = counted(data_of(descriptors, body["bytes"], SHARE_BYTES_MAX))
-    hand_over(worker.imc, reducer, counts, share=body["share"])
-    return 0
+    """Count the words of each share that arrives, and hand the counts to the reducer."""
+    return serve_until_stopped(worker, telling(worker, lambda connection: map_share(worker, connection)))
+
+
+def map_share(worker: Worker, connection: ConnectedSocket) -> None:
+    """Count one share. Raises MalformedMessage, ImcError."""
+    match hear(worker.imc, connection):
+        case Heard("text", {"share": int(share), "bytes": length}, descriptors):
+            counts = counted(data_of(descriptors, length, SHARE_BYTES_MAX))
+        case other:
+            close_all(other.descriptors)
+            raise MalformedMessage(f"{other.kind!r} is no share")
+    with worker.imc.imc_connect(worker.imports["reducer"]) as reducer:
+        hand_over(worker.imc, reducer, counts, share=share)
 
 
 def reducer(worker: Worker) -> int:
-    """Gather the counts of args.mappers mappers, and answer the one who asks. With 1 where a share is missing."""
-    assert worker.bound_socket is not None  # noqa: S101 - a reducer without a port is of no use
+    """Gather the counts of args.mappers shares, and answer those who ask. With 1, and at once, where one came twice.
+
+    Who sends what are no counts is reported as `malformed`, and another is waited for. Whether counts are right nobody
+    here can tell: that is for `plain` to find.
+    """
     mappers = worker.args["mappers"]
-    counts, shares = Counter[bytes](), set[int]()
-    connections = [worker.imc.imc_accept(worker.bound_socket) for _ in range(mappers + 1)]
-    for connection in list(connections):
-        kind, body, descriptors = hear(worker.imc, connection)
-        if kind == "ask":
-            continue
-        counts.update(counts_in(descriptors, body["bytes"]))
-        shares.add(body["share"])
-        connections.remove(connection)
-    (asking,) = connections
-    hand_over(worker.imc, asking, counts)
-    worker.report("shares", sorted(shares))
-    return int(shares != set(range(mappers)))
+    status = SimpleQueue[int]()
+
+    def whole(shares: list[int]) -> None:
+        worker.report("shares", shares)
+        if shares != list(range(mappers)):
+            status.put(1)
+
+    tally = Tally(mappers, whole)
+    serve = telling(worker, lambda connection: gather(worker.imc, connection, tally))
+    threading.Thread(target=lambda: status.put(serve_until_stopped(worker, serve)), daemon=True).start()
+    return status.get()
+
+
+class Tally:
+    """The counts of so many shares, and those who wait for them; `whole` is told the shares once all are there."""
+
+    def __init__(self, wanted: int, whole: Callable[[list[int]], None]) -> None:
+        self._wanted = wanted
+        self._whole = whole
+        self._changed = threading.Condition()
+        self._counts = Counter[bytes]()
+        self._shares: list[int] = []
+
+    def add(self, share: int, counts: Mapping[bytes, int]) -> None:
+        """Add the counts of one share. Raises MalformedMessage for one too many."""
+        with self._changed:
+            if len(self._shares) == self._wanted or not 0 <= share < self._wanted:
+                raise MalformedMessage(f"share {share} of {self._wanted}, and {len(self._shares)} are there")
+            self._counts.update(counts)
+            self._shares.append(share)
+            if len(self._shares) == self._wanted:
+                self._whole(sorted(set(self._shares)))
+                self._changed.notify_all()
+
+    def once_whole(self, client: ConnectedSocket) -> Mapping[bytes, int]:
+        """Wait for all shares, and return the counts. Raises EndOfStream once the client (borrowed) is gone."""
+        with self._changed:
+            wait_for(self._changed, lambda: len(self._shares) == self._wanted, client)
+        return self._counts
+
+
+def gather(imc: Imc, connection: ConnectedSocket, tally: Tally) -> None:
+    """Hear one mapper, or answer one who asks. Raises MalformedMessage, ImcError."""
+    match hear(imc, connection):
+        case Heard("ask", _, ()):
+            hand_over(imc, connection, tally.once_whole(connection))
+        case Heard("counts", {"share": int(share), "bytes": length}, descriptors):
+            tally.add(share, counts_in(descriptors, length))
+        case other:
+            close_all(other.descriptors)
+            raise MalformedMessage(f"{other.kind!r} is neither counts nor a question")
 
 
 def plain(worker: Worker) -> int:
@@ -107,11 +162,20 @@ def counted(text: bytes) -> Counter[bytes]:
 
 def hand_over(imc: Imc, connection: ConnectedSocket, counts: Mapping[bytes, int], **told: int) -> None:
     """Send counts as a JSON object in SharedMemory, and beside it what else is to be told."""
-    data = json.dumps({word.decode(): count for word, count in counts.items()}).encode()
+    data = json.dumps({word.decode(errors=ODD_BYTES): count for word, count in counts.items()}).encode()
     with memory_of(imc, data) as memory:
         say(imc, connection, "counts", {"bytes": len(data), **told}, memory)
 
 
-def counts_in(descriptors: tuple[Descriptor, ...], length: int) -> dict[bytes, int]:
-    """Return what `hand_over` sent; takes over `descriptors`."""
-    return {word.encode(): count for word, count in json.loads(data_of(descriptors, length, SHARE_BYTES_MAX)).items()}
+def counts_in(descriptors: tuple[Descriptor, ...], length: object) -> dict[bytes, int]:
+    """Return what `hand_over` sent; takes over `descriptors`. Raises MalformedMessage for anything else."""
+    data = data_of(descriptors, length, SHARE_BYTES_MAX)
+    try:
+        counts = json.loads(data)
+        if not isinstance(counts, dict):
+            raise MalformedMessage("counts that are no object")
+        if not all(type(count) is int and 0 < count <= COUNT_MAX for count in counts.values()):
+            raise MalformedMessage("counts that are no numbers")
+        return {word.encode(errors=ODD_BYTES): count for word, count in counts.items()}
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessage(f"no counts: {error}") from None

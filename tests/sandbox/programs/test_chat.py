@@ -1,5 +1,6 @@
 """Whose turn it is, and what the judge finds."""
 
+import json
 import random
 from collections import deque
 from copy import deepcopy
@@ -8,8 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.programs.chat import LINES_AT_ONCE, Entry, Turn, digest_of, faults_in_lines, faults_in_visits, line_of
+from sandbox.errors import MalformedMessage
+from sandbox.imc import Imc
+from sandbox.programs.chat import (
+    LINES_AT_ONCE,
+    Entry,
+    Turn,
+    digest_of,
+    faults_in_lines,
+    faults_in_visits,
+    line_of,
+    visits_in,
+)
 from sandbox.programs.chat_room import JOINED, LEFT, QUEUE_MAX, SAID
+from sandbox.programs.messages import Heard, memory_of
 
 LINES = 20
 
@@ -74,6 +87,53 @@ def test_what_is_right_has_no_faults() -> None:
     assert list(faults_in_visits(VISITS)) == []
     assert list(faults_in_lines(VISITS, {"a": 2, "b": 1})) == []
     assert list(faults_in_lines(VISITS, {"a": None, "b": None, "c": 0})) == []
+
+
+def told(data: bytes, kind: str = "heard", body: object = None) -> Heard:
+    """Return a message of a member of whom the judge knows nothing yet."""
+    memory = memory_of(Imc("socketpair"), data)
+    return Heard(kind, {"name": "a", "bytes": len(data)} if body is None else body, (memory,))
+
+
+def test_what_a_member_tells_is_what_it_heard() -> None:
+    heard = [entries for name, entries in VISITS if name == "a"]
+    assert visits_in(told(json.dumps(heard).encode())) == VISITS[:1]
+    assert visits_in(told(b"[]")) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no JSON",
+        b"[" * 100_000,
+        b"{}",
+        b"[[]]",
+        b"[1]",
+        b"[[1]]",
+        b"[[[]]]",
+        b'[[[0, "joined", "a"]]]',
+        b'[[["0", "joined", "a", ""]]]',
+        b'[[[0, ["joined"], "a", ""]]]',
+        b'[[[0, "joined", {}, ""]]]',
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_what_nobody_can_have_heard_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        visits_in(told(data))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("x", None), ("heard", []), ("heard", {}), ("heard", {"name": ["a"], "bytes": 2}), ("heard", {"name": "a"})],
+    ids=repr,
+)
+def test_who_tells_nothing_of_what_was_heard_is_malformed(kind: str, body: object) -> None:
+    message = told(b"[]", kind, body)
+    with pytest.raises(MalformedMessage):
+        visits_in(message)
+    assert message.descriptors[0].fileno() == -1
 
 
 @pytest.mark.parametrize("index", range(1, 4))

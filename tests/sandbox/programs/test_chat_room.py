@@ -1,6 +1,7 @@
 """The room: one order, exact ends, and members that mean it ill or do not listen."""
 
 import itertools
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -8,17 +9,33 @@ from typing import Any
 
 import pytest
 
+from sandbox import control
+from sandbox.abi import USER_BYTES_MAX
 from sandbox.descriptors import ConnectedSocket
 from sandbox.errors import EndOfStream
 from sandbox.imc import Imc
 from sandbox.programs import chat_room
-from sandbox.programs.chat_room import DROPPED, EXPELLED, MEMBERS_MAX, NAME_MAX, QUEUE_MAX, SAID, TEXT_MAX, Gone, Room
+from sandbox.programs.chat_room import (
+    DROPPED,
+    EXPELLED,
+    MEMBERS_MAX,
+    NAME_BYTES_MAX,
+    QUEUE_MAX,
+    SAID,
+    TEXT_MAX,
+    VISITS_MAX,
+    Gone,
+    Room,
+)
 from sandbox.programs.messages import hear, memory_of, say
 from sandbox.transport import discard, send_packet
 from tests.kernel import Background, until
 from tests.sandbox.programs.served import Served, in_background
 
 VISITS = 3
+# A character that takes 12 bytes, and a name that takes as many as a name may.
+WIDE = "\U0001f600"
+WIDEST_NAME = WIDE * 16 + "n" * 6
 
 
 class Party:
@@ -119,7 +136,7 @@ def test_a_name_is_free_again_once_its_owner_is_gone(party: Party) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", [None, 7, "n" * (NAME_MAX + 1), ["a"]], ids=repr)
+@pytest.mark.parametrize("name", [None, 7, "n" * NAME_BYTES_MAX, WIDE * 17, ["a"]], ids=repr)
 def test_who_has_no_name_does_not_come_in(name: object, party: Party) -> None:
     with party.join("witness") as witness:
         with party.enter(name) as connection:
@@ -169,10 +186,37 @@ def test_who_only_listens_may_not_speak_and_who_has_not_joined_neither(party: Pa
 
 
 def test_the_longest_text_of_the_widest_characters_is_heard(party: Party) -> None:
-    with party.join("\U0001f600" * NAME_MAX) as connection:
-        text = "\U0001f600" * TEXT_MAX
+    with party.join(WIDEST_NAME) as connection:
+        text = WIDE * TEXT_MAX
         party.imc.imc_sendmsg(connection, f'{{"say": "{text}"}}'.encode())
         assert party.hear(connection)[1][2] == text
+
+
+def test_a_report_of_the_widest_names_fits_into_a_message() -> None:
+    assert len(json.dumps(WIDEST_NAME)) == NAME_BYTES_MAX
+    reports: list[bytes] = []
+    with ExitStack() as stack:
+        imc = Imc("socketpair")
+
+        def report(gone: Gone) -> None:
+            reports.append(control.encode(control.REPORT, {"key": "gone", "value": gone}))
+
+        opened = Room(imc, VISITS_MAX, report)
+        running = threading.Thread(target=opened.run, daemon=True)
+        running.start()
+        party = Party(stack.enter_context(in_background(imc, opened.accept_all)))
+        for _ in range(VISITS_MAX):
+            with party.join(WIDEST_NAME) as connection:
+                party.say(connection, "leave")
+                assert party.is_out(connection)
+    running.join(10)
+    assert len(reports) == 1
+    assert len(reports[0]) <= USER_BYTES_MAX
+
+
+def test_a_room_for_more_visits_than_a_report_has_is_not_opened() -> None:
+    with pytest.raises(ValueError, match="513 visits, more than 512"):
+        Room(Imc("socketpair"), VISITS_MAX + 1, lambda _gone: None)
 
 
 def test_one_who_does_not_listen_is_dropped_and_nobody_else_misses_a_word(party: Party) -> None:

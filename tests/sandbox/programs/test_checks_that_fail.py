@@ -2,32 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
-from harness import Outcome, Status, run_topology
-
-CONFIGS = Path(__file__).parents[3] / "configs"
-SHORT_TEXT = b"".join(b"some words in line %d\n# and a comment\n" % number for number in range(5_000))
+from harness import Outcome, Status
+from tests.sandbox.programs.changed import run_changed
 
 
 def run_broken(
     folder: Path, config: str, program: str, source: str, changed: Mapping[str, str] | None = None
 ) -> Outcome:
-    """Run a cell of `config` over a short text, with `source` for one program, which it has as `original`."""
-    module, _, function = program.partition(":")
-    text = (CONFIGS / f"{config}.imclab.yaml").read_text(encoding="utf-8")
-    assert text.count(f'"sandbox.programs.{program}"') == 1
-    for old, new in {f'"sandbox.programs.{program}"': '"broken:main"', **(changed or {})}.items():
-        assert old in text
-        text = text.replace(old, new)
-    head = f"from sandbox.programs import {module}\noriginal = {module}.{function}\n"
-    (folder / "broken.py").write_text(head + dedent(source), encoding="utf-8")
-    (folder / "word-count.txt").write_bytes(SHORT_TEXT)
-    file = folder / "broken.imclab.yaml"
-    file.write_text(text, encoding="utf-8")
-    outcome = run_topology(file, protocol="socketpair")
+    """Run as `run_changed` does what has to fail."""
+    outcome = run_changed(folder, config, program, source, changed)
     assert not outcome.passed
     return outcome
 
@@ -76,7 +62,7 @@ def test_a_frame_under_another_s_number_is_found(tmp_path: Path) -> None:
     source = """
         def main(worker):
             show = browser.show
-            browser.show = lambda imc, gpu, name, number, frame: show(imc, gpu, name, number - (number == 3), frame)
+            browser.show = lambda imc, gpu, shown, number, frame: show(imc, gpu, shown, number - (number == 3), frame)
             return original(worker)
     """
     outcome = run_broken(tmp_path, "browser", "browser:renderer", source)
@@ -115,7 +101,7 @@ def test_a_frame_that_is_drawn_and_lost_is_found(tmp_path: Path) -> None:
     source = """
         def main(worker):
             note = browser.Ledger.note
-            browser.Ledger.note = lambda self, name, seen: note(self, name, seen) if seen[0] != 12 else None
+            browser.Ledger.note = lambda self, client, seen: note(self, client, seen) if seen[0] != 12 else None
             return original(worker)
     """
     outcome = run_broken(tmp_path, "browser", "browser:gpu", source)

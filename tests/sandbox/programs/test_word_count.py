@@ -2,14 +2,22 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.descriptors import ConnectedSocket
+from sandbox.errors import EndOfStream
+from sandbox.imc import Imc
 from sandbox.programs import corpus
-from sandbox.programs.word_count import counted, cuts
+from sandbox.programs.messages import hear, memory_of, say
+from sandbox.programs.word_count import Tally, counted, counts_in, cuts, gather, hand_over
+from tests.kernel import Background
+from tests.sandbox.programs.served import Served, served
 
 # Few different bytes, so that whitespace and words come in every arrangement.
 TEXTS = st.lists(st.sampled_from([b"a", b"Z", b" ", b"\n", b"0", "é".encode()])).map(b"".join)
@@ -46,3 +54,129 @@ def test_the_corpus_has_the_sources_over_and_over_until_they_are_enough(tmp_path
     corpus.write(tmp_path / "corpus", tmp_path, 2 * len(once) + 1)
     assert (tmp_path / "corpus").read_bytes() == once * 2 + once[: -len(b"b\n")]
     assert not (tmp_path / "corpus.part").exists()
+
+
+# The reducer, and those who mean it ill
+
+COUNTS = {b"a": 1, b"\xff": 2}
+DATA = b'{"a": 1}'
+SHARES = 2
+
+
+@pytest.fixture(params=["socketpair", "acknowledged"])
+def imc(request: pytest.FixtureRequest) -> Imc:
+    # Those whose accept ends with the address.
+    return Imc(request.param)
+
+
+@pytest.fixture
+def told() -> list[list[int]]:
+    return []
+
+
+@pytest.fixture
+def reducer(imc: Imc, told: list[list[int]]) -> Iterator[Served]:
+    tally = Tally(SHARES, told.append)
+    with served(imc, lambda connection: gather(imc, connection, tally)) as server:
+        yield server
+
+
+def is_out(reducer: Served, connection: ConnectedSocket) -> bool:
+    with pytest.raises(EndOfStream):
+        hear(reducer.imc, connection)
+    return True
+
+
+def hand_over_share(reducer: Served, share: int) -> None:
+    """Hand over one share as a mapper does, and wait until it was heard."""
+    with reducer.connect() as connection:
+        hand_over(reducer.imc, connection, COUNTS, share=share)
+        assert is_out(reducer, connection)
+
+
+def answered(reducer: Served) -> dict[bytes, int]:
+    with reducer.connect() as connection:
+        say(reducer.imc, connection, "ask", {})
+        _, body, descriptors = hear(reducer.imc, connection)
+        return counts_in(descriptors, body["bytes"])
+
+
+def assert_goes_on(reducer: Served, told: list[list[int]]) -> None:
+    for share in range(SHARES):
+        hand_over_share(reducer, share)
+    assert answered(reducer) == {word: count * SHARES for word, count in COUNTS.items()}
+    assert told == [list(range(SHARES))]
+
+
+def test_counts_are_gathered_and_told_to_those_who_ask_before_or_after(reducer: Served, told: list[list[int]]) -> None:
+    asking = Background(lambda: answered(reducer))
+    assert_goes_on(reducer, told)
+    assert asking.result() == answered(reducer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("counts", {}),
+        ("counts", None),
+        ("counts", {"share": 0}),
+        ("counts", {"bytes": len(DATA)}),
+        ("counts", {"share": [0], "bytes": len(DATA)}),
+        ("counts", {"share": SHARES, "bytes": len(DATA)}),
+        ("counts", {"share": -1, "bytes": len(DATA)}),
+        ("counts", {"share": 0, "bytes": -1}),
+        ("counts", {"share": 0, "bytes": "all"}),
+        ("counts", {"share": 0, "bytes": 10**9}),
+        ("ask", {}),
+        ("x", None),
+    ],
+    ids=str,
+)
+def test_one_bad_message_is_the_end_of_its_sender_alone(
+    kind: str, body: object, reducer: Served, told: list[list[int]]
+) -> None:
+    with reducer.connect() as connection, memory_of(reducer.imc, DATA) as memory:
+        say(reducer.imc, connection, kind, body, memory)
+        assert is_out(reducer, connection)
+    assert_goes_on(reducer, told)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no JSON",
+        b"\xff\xff",
+        b"[" * 100_000,
+        b"[]",
+        b'{"a": "1"}',
+        b'{"a": 1.5}',
+        b'{"a": NaN}',
+        b'{"a": true}',
+        b'{"a": -1}',
+        b'{"a": 1' + b"0" * 4000 + b"}",
+        b'{"a": 1' + b"0" * 5000 + b"}",
+        b'{"a": [1]}',
+        b'{"\\ud800": 1}',
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_memory_that_has_no_counts_in_it_is_out(data: bytes, reducer: Served, told: list[list[int]]) -> None:
+    with reducer.connect() as connection, memory_of(reducer.imc, data) as memory:
+        say(reducer.imc, connection, "counts", {"share": 0, "bytes": len(data)}, memory)
+        assert is_out(reducer, connection)
+    assert_goes_on(reducer, told)
+
+
+def test_one_that_says_nothing_holds_up_nobody(reducer: Served, told: list[list[int]]) -> None:
+    with reducer.connect():
+        assert_goes_on(reducer, told)
+
+
+def test_a_share_that_came_twice_is_told_and_one_too_many_changes_nothing(
+    reducer: Served, told: list[list[int]]
+) -> None:
+    for _ in range(SHARES + 1):
+        hand_over_share(reducer, 1)
+    assert told == [[1]]
+    assert answered(reducer) == {word: count * SHARES for word, count in COUNTS.items()}
