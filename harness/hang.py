@@ -63,7 +63,8 @@ class Waited:
     not for something to come. `holders` hold the other end, or an address of this one, if need be by way of a facet;
     where a worker has many of it, a few of these. `queued`: what they hold is the queue in which that end lies, since
     nobody has accepted it. `owing` are workers that have yet to export the address that it waits for. `outside`: it is
-    for the world, or for who knows what. `remark` is what else is known of the other end, or "".
+    for the world, or for who knows what. `by_name`: somebody has to connect to a name, and nothing tells that nobody
+    will, whoever holds the address. `remark` is what else is known of the other end, or "".
     """
 
     number: int
@@ -74,6 +75,7 @@ class Waited:
     queued: bool = False
     owing: tuple[str, ...] = ()
     outside: bool = False
+    by_name: bool = False
     remark: str = ""
 
     @property

@@ -110,6 +110,6 @@ def _in_vain(worker: WorkerState, thread: ThreadState, workers: Mapping[str, Wor
     awaited = {name for waited in thread.waited for name in waited.awaited}
     if worker.doing is not Doing.WAITING or thread.doing is not Doing.WAITING or not awaited:
         return False
-    if any(waited.outside for waited in thread.waited):
+    if any(waited.outside or waited.by_name for waited in thread.waited):
         return False
     return all(name == worker.name or (name in workers and workers[name].doing is Doing.IDLE) for name in awaited)

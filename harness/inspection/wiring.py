@@ -23,6 +23,7 @@ from harness.inspection.syscalls import Wait
 from sandbox.abi import ABSTRACT_PREFIX, CONTROL_CHANNEL_NAME, TOKEN_LENGTH
 
 SUPERVISOR_HAS_IT: Final = "the supervisor has the other end"
+BY_NAME: Final = "somebody has to connect to its name, and no end of that can be told"
 HELD_BY_NOBODY: Final = "no worker holds the other end: it lies in a queue, or another process has it"
 UNKNOWN: Final = "whose other end is not known here"
 STOPPED: Final = frozenset("Tt")
@@ -201,6 +202,9 @@ class Wiring:
         if entry.identity not in self._sockets:
             return Waited(*facts, outside=True, remark=UNKNOWN)
         ends = self._other_ends(entry, name, writes=writes)
+        found = self._sockets[entry.identity]
+        if not writes and (found.listening or (found.type == "DGRAM" and found.name)):
+            return Waited(*facts, holders=ends.holders, by_name=True, remark=BY_NAME)
         if ends.holders:
             return Waited(*facts, holders=ends.holders)
         if ends.ours:
