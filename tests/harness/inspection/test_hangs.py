@@ -282,6 +282,8 @@ PROGRAM: Final = """
     def partner(worker):
         sock = worker.imc.imc_connect(worker.imports["guest"])
         os.read(sock.fileno(), 1)
+        # Whichever of the two is killed first, the other one stays.
+        time.sleep(1000)
 
     def imports(worker): worker.imports["other.never"]
 """
@@ -419,11 +421,15 @@ def test_a_worker_whose_memory_does_not_answer_holds_up_nobody(run: Run, monkeyp
 
 
 class Watch:
-    """Looks as `inspect` does; `seconds` is how long that took, `blocked` how long the event loop was away at most."""
+    """Looks as `inspect` does; `seconds` is how long that took.
+
+    `blocked` is how long the event loop was away at most, `computed` for how long of its own processor's time.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.blocked = 0.0
+        self.computed = 0.0
 
     async def inspect(self, subjects: Sequence[Subject], ways: Collection[Way]) -> Hang:
         began = time.monotonic()
@@ -437,14 +443,15 @@ class Watch:
             ticking.cancel()
 
     async def _tick(self) -> None:
-        last = time.monotonic()
         while True:
+            began, computed = time.monotonic(), time.thread_time()
             await asyncio.sleep(0.001)
-            self.blocked, last = max(self.blocked, time.monotonic() - last), time.monotonic()
+            self.blocked = max(self.blocked, time.monotonic() - began)
+            self.computed = max(self.computed, time.thread_time() - computed)
 
 
 # Far less than what it would be, far more than what other processes of a busy machine make of it.
-BLOCKED_SECONDS: Final = 0.5
+BUSY_MACHINE_SECONDS: Final = 3
 
 
 @pytest.mark.parametrize("piece", ["children", "unix_sockets", "identities_of", "Wiring", "explain"])
@@ -456,8 +463,8 @@ def test_whatever_takes_long_is_left_behind_and_keeps_the_event_loop_from_nothin
     watch = Watch()
     asyncio.run(watch.inspect((), ()))
     released.set()
-    assert watch.blocked < BLOCKED_SECONDS
-    assert watch.seconds < INSPECTION_SECONDS + BLOCKED_SECONDS
+    assert watch.blocked < BUSY_MACHINE_SECONDS
+    assert watch.seconds < INSPECTION_SECONDS + BUSY_MACHINE_SECONDS
 
 
 @pytest.mark.parametrize("function", ["polls", "copies"])
@@ -467,8 +474,8 @@ def test_a_worker_that_waits_on_very_much_keeps_nobody_waiting_and_floods_no_rep
     watch = Watch()
     monkeypatch.setattr("harness.lookout.inspect", watch.inspect)
     hang = hang_of(state_of(tmp_path, function, more="other: {program: 'guest:sleeps'}"))
-    assert watch.blocked < BLOCKED_SECONDS
-    assert watch.seconds < INSPECTION_SECONDS + BLOCKED_SECONDS
+    assert watch.computed < 0.5
+    assert watch.seconds < INSPECTION_SECONDS + BUSY_MACHINE_SECONDS
     assert Part.WAITED in hang.workers["guest"].unseen
     lines = explanation(hang)
     assert max(map(len, lines)) < 2000
