@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from harness.topology.values import ERRNO_NAMES
 from harness.undertaker import Undertaker
 from sandbox import control
 from sandbox.abi import NONBLOCK
@@ -41,6 +42,9 @@ class Listener(Protocol):
 
     def reported(self, key: str, value: object) -> None:
         """Hear a fact."""
+
+    def refused(self, call: str, error: str) -> None:
+        """Hear that its confinement refused it something: what, and with which errno."""
 
     def answered(self, result: Mapping[str, Any]) -> None:
         """Hear the answer to a step."""
@@ -204,6 +208,9 @@ class ControlChannel:
             case control.REPORT, {"key": str(key), "value": value, **rest} if not rest:
                 self._count_report(len(data))
                 self._listener.reported(key, value)
+            case control.REFUSED, {"call": str(call), "error": str(name), **rest} if not rest and name in ERRNO_NAMES:
+                self._count_report(len(data))
+                self._listener.refused(call, name)
             case control.RESULT, dict(result):
                 self._listener.answered(result)
             case kind, _:

@@ -90,6 +90,15 @@ class Reported(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """A worker was refused something by its confinement: it says so itself, or it was ended for it (SIGSYS)."""
+
+    worker: str
+    call: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnded(Event):
     """A step at a worker came to its end: what was asked, what came of it, and the difference from what was expected.
 

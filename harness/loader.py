@@ -256,5 +256,6 @@ def manifest(load: Load, command: Mapping[str, Any]) -> dict[str, Any]:
         "exports": False,
         "env": load.environment,
         "limits": {},
+        "confinement": {"namespaces": (), "layers": ()},
         **command,
     }

@@ -5,6 +5,7 @@ import math
 import os
 import resource
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,7 @@ class Member:
         self.overstayed = False
         self.overran = False
         self.reports: dict[str, object] = {}
+        self._refusals: Counter[str] = Counter()
         self._journal = journal
         self._routing = routing
         self._undertaker = undertaker
@@ -78,7 +80,7 @@ class Member:
 
     # Life
 
-    async def start(self, zygote: Zygote, folder: str) -> None:
+    async def start(self, zygote: Zygote, folder: str, confinement: Mapping[str, Any]) -> None:
         """Have the zygote fork it, with the descriptors that the plan says. Raises ZygoteError, OSError."""
         with ExitStack() as held:
             ours, theirs = (held.enter_context(ConnectedSocket(end)) for end in seqpacket_pair())
@@ -107,7 +109,7 @@ class Member:
             if self.plan.service_port == EXPORTED:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
-            self._process = await zygote.spawn(manifest(self.plan, folder), table)
+            self._process = await zygote.spawn(manifest(self.plan, folder, confinement), table)
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
@@ -170,6 +172,8 @@ class Member:
         else:
             self.exit_status = exited.result()
             self._journal.add(events.WorkerExited, worker=self.plan.name, exit_status=self.exit_status)
+            if self.exit_status == -signal.SIGSYS:
+                self.refused("a system call that nothing honest makes", "SIGSYS")
             reason = describe_exit(self.exit_status)
         self._routing.exited(self.plan.name)
         self._give_up(reason)
@@ -285,7 +289,16 @@ class Member:
     def outcome(self) -> WorkerOutcome:
         """Return what became of it."""
         stdout, stderr = self._stdout.output(), self._stderr.output()
-        return WorkerOutcome(self.plan.name, self.exit_status, stdout, stderr, self.reports, self.offence)
+        return WorkerOutcome(
+            self.plan.name,
+            self.exit_status,
+            stdout,
+            stderr,
+            self.reports,
+            self.offence,
+            self.plan.policy.name,
+            dict(self._refusals),
+        )
 
     # What it says (control_channel.Listener)
 
@@ -332,6 +345,11 @@ class Member:
         self._news.set()
         self._journal.add(events.Reported, worker=self.plan.name, key=key, value=value)
 
+    def refused(self, call: str, error: str) -> None:
+        """Count what its profile kept from it."""
+        self._refusals[f"{call}: {error}"] += 1
+        self._journal.add(events.Refused, worker=self.plan.name, call=call, error=error)
+
     def answered(self, result: Mapping[str, Any]) -> None:
         """Pass a result to the step that waits for it."""
         if not self._unanswered:
@@ -364,7 +382,7 @@ def names_in(body: Mapping[str, Any]) -> set[str]:
     return {value for value in body.values() if isinstance(value, str)} | set(body.get("descriptors", ()))
 
 
-def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
+def manifest(plan: WorkerPlan, folder: str, confinement: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `sandbox.start` tells a worker of itself."""
     told: dict[str, Any] = {
         "name": plan.name,
@@ -373,9 +391,12 @@ def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
-        "limits": limits_of(plan.limits),
+        "limits": {**plan.policy.limits, **limits_of(plan.limits)},
+        "confinement": confinement,
     }
     if plan.command:
+        # In an empty root there is no such folder.
+        folder = "/" if "mnt" in confinement["namespaces"] else folder
         return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
     return told | {
         "program": plan.program,

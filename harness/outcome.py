@@ -62,7 +62,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOutcome:
-    """What became of one worker. `exit_status` is -N for signal N, None where it never started or was lost."""
+    """What became of one worker. `exit_status` is -N for signal N, None where it never started or was lost.
+
+    `refusals` is how often its profile refused it what, as far as it said so, or was ended for it: "open: EACCES" → 2.
+    """
 
     name: str
     exit_status: int | None
@@ -70,6 +73,8 @@ class WorkerOutcome:
     stderr: Output = Output()
     reports: Mapping[str, object] = field(default_factory=dict)
     offence: str | None = None
+    profile: str = "none"
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

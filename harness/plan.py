@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.topology.steps import ExpectResult
+from sandbox.confinement.policy import Policy
 
 NONE: Final = "none"
 EXPORTED: Final = "exported"
@@ -99,7 +100,7 @@ class Limits:
 class WorkerPlan:
     """One worker, as it will be started: a Python `program`, or a native `command` (file, argv[0], …).
 
-    `layout` is that of its messages, `profile` what confines it: nothing, so far. `service_port` is none, exported
+    `layout` is that of its messages, `policy` what confines it. `service_port` is none, exported
     (-X 5) or unexported (-X -1). `slots` is its whole descriptor table, from 0 on without a hole. `grants` are all that
     it is granted, early or late. `exports` are the names of the addresses that it may export by itself; MAIN is one
     that takes the place of a service port of our making.
@@ -110,7 +111,7 @@ class WorkerPlan:
     command: tuple[str, ...]
     protocol: str
     layout: str
-    profile: str
+    policy: Policy
     service_port: str
     args: Mapping[str, Any]
     env: Mapping[str, str]

@@ -11,14 +11,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import sandbox
+from harness.errors import MissingLayerError
 from harness.waiting import fail, readable, settle, writable
+from sandbox.confinement.policy import Layer
 from sandbox.descriptors import over
 from sandbox.transport import Packet, receive_packet, send_packet, seqpacket_pair
 
@@ -68,6 +70,8 @@ class Zygote:
         self._sock = sock
         self._pidfd = -1
         self._born: asyncio.Future[None] = self._loop.create_future()
+        self._lacking: asyncio.Future[Mapping[str, str]] = self._loop.create_future()
+        self._world: asyncio.Future[str | None] = self._loop.create_future()
         self._starting: dict[int, asyncio.Future[Process]] = {}
         self._running: dict[int, Process] = {}
         self._pidfds: list[int] = []
@@ -116,6 +120,26 @@ class Zygote:
         await self._request(self._last_id, manifest, table)
         process: Process = await started
         return process
+
+    async def lacking(self, layers: Iterable[Layer]) -> dict[Layer, str]:
+        """Return which of the layers do not work here, each with what the kernel says. Raises ZygoteError."""
+        self._lacking = self._loop.create_future()
+        async with self._sending:
+            await self._send(json.dumps({"probe": [layer.value for layer in layers]}).encode(), [])
+        found: Mapping[str, str] = await self._lacking
+        return {Layer(name): said for name, said in found.items()}
+
+    async def make_world(self, kinds: Iterable[str], shown: Iterable[str]) -> None:
+        """Have namespaces of these kinds made for workers to enter; a root shows these paths and no others.
+
+        Raises ZygoteError, and MissingLayerError where they cannot be made.
+        """
+        self._world = self._loop.create_future()
+        async with self._sending:
+            await self._send(json.dumps({"world": list(kinds), "shown": list(shown)}).encode(), [])
+        said = await self._world
+        if said is not None:
+            raise MissingLayerError(f"the workers' namespaces cannot be made: {said}")
 
     async def go(self) -> None:
         """Let the workers run that were forked so far, and all later ones at once. Raises ZygoteError."""
@@ -178,6 +202,10 @@ class Zygote:
                 process = Process(pid_of(pidfd), pidfd, self._loop.create_future())
                 self._running[worker_id] = process
                 settle(self._starting.pop(worker_id), process)
+            case {"lacking": dict(found)}:
+                settle(self._lacking, found)
+            case {"world": said}:
+                settle(self._world, said)
             case {"failed": int(worker_id), "errno": int(number)}:
                 fail(self._starting.pop(worker_id), OSError(number, os.strerror(number)))
             case {"exited": int(worker_id), "status": int(status)}:
@@ -188,6 +216,8 @@ class Zygote:
         self._loop.remove_reader(self._sock.fileno())
         error = ZygoteError(why)
         fail(self._born, error)
+        fail(self._lacking, error)
+        fail(self._world, error)
         for started in self._starting.values():
             fail(started, error)
         for process in self._running.values():

@@ -11,11 +11,13 @@ import errno
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from harness import confinement
 from harness.director import Director
+from harness.errors import MissingLayerError
 from harness.events import RunStarted
 from harness.journal import Journal
 from harness.lookout import Lookout
@@ -89,6 +91,8 @@ async def supervise(plan: Plan) -> Outcome:
         )
     except ZygoteError as error:
         verdict = Verdict(Status.FAILED, f"every worker was lost: {error}")
+    except MissingLayerError as error:
+        verdict = Verdict(Status.UNSUPPORTED, str(error))
     except Verdict as decided:
         if decided.status is Status.TIMED_OUT:
             await run.lookout.look()
@@ -154,7 +158,7 @@ class Run:
         self._require_limits()
         self._zygote = await Zygote.start()
         self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
-        await self._start(self._zygote)
+        await self._start(self._zygote, await confinement.prepare(self.plan, self._zygote))
         async with tasks() as group:
             watchers = [group.create_task(self._watch(member)) for member in self.members.values()]
             await together(self._wait_until_ready(member) for member in self.members.values())
@@ -184,13 +188,13 @@ class Run:
                     text = f"{name} is to have a limit of {value} ({limit}), and ours cannot be more than {hard}"
                     raise Verdict(Status.UNSUPPORTED, text)
 
-    async def _start(self, zygote: Zygote) -> None:
+    async def _start(self, zygote: Zygote, confinements: Mapping[str, Mapping[str, Any]]) -> None:
         self.routing.prepare()
         window = asyncio.Semaphore(STARTS_AT_ONCE)
 
         async def start(member: Member) -> None:
             async with window:
-                await member.start(zygote, str(self.plan.folder))
+                await member.start(zygote, str(self.plan.folder), confinements[member.plan.name])
 
         await together(start(member) for member in self.members.values())
         self.routing.all_started()

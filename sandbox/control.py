@@ -10,6 +10,7 @@ What begins with `{` is one JSON object with one member, the kind of message:
 
     worker → supervisor   {"announce": "ready"}                  the program is about to run
                           {"report": {"key": …, "value": …}}     a fact for the outcome
+                          {"refused": {"call": …, "error": …}}   what its confinement refused it, and the errno's name
                           {"result": {…}}                        the answer to a step
     supervisor → worker   {"step": {"do": …, …}}                 do this and answer with a result
 
@@ -24,6 +25,7 @@ from typing import Any, Final
 
 ANNOUNCE: Final = "announce"
 REPORT: Final = "report"
+REFUSED: Final = "refused"
 RESULT: Final = "result"
 STEP: Final = "step"
 

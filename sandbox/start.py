@@ -10,6 +10,7 @@ The manifest says what to do; the supervisor wrote it, and only this process rea
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
     limits              name and value of each resource limit
+    confinement         what `confinement/confine.py` puts on, before any line of the program is read
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
     late, supervised             what it will be granted later, and whether there is a control channel
     command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
@@ -32,6 +33,8 @@ from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS, STACKS_SIGNAL
+from sandbox.confinement.confine import LayerError, confine, enter
+from sandbox.confinement.kernel import prctl
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.imc import Imc
 from sandbox.worker import Worker
@@ -39,21 +42,40 @@ from sandbox.worker import Worker
 # What a shell answers for a command that it cannot execute, or cannot find.
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
+# linux/prctl.h
+PR_SET_PDEATHSIG: Final = 1
 
 
-def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]]) -> NoReturn:
-    """Become the worker that the manifest tells of, with each fd of `placements` at its target number."""
-    status = 1
+def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]], world: Mapping[str, int]) -> NoReturn:
+    """Become the worker that the manifest tells of, with each fd of `placements` at its target number.
+
+    `world` are descriptors of the namespaces that it may be told to enter, by kind.
+    """
+    status, problem = 1, None
+    confinement = told["confinement"]
     try:
+        try:
+            enter(confinement, world)
+        except LayerError as error:
+            # It can be told once stderr is in its place.
+            problem = error
         place_descriptors(placements)
+        if problem is not None:
+            raise problem
         limit(told["limits"])
         if told["exports"]:
             export(told["protocol"], told["layout"])
+        confine(confinement, die_with_parent)
         status = execute(told) if "command" in told else run_program(told)
     except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
         traceback.print_exc()
     finally:
         finish(status)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends. Too late where it has ended: look afterwards."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def read_manifest(fd: int) -> dict[str, Any]:

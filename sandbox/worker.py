@@ -8,6 +8,7 @@
     worker.args            what the topology says under `args`
     worker.export(n, a)    offers an address that the topology's routes may grant to others
     worker.report(k, v)    a fact for the outcome
+    worker.refused(c, e)   what the profile kept from it, for the report
     worker.log(text)       a line on stderr
 
 Nothing else is there: no path, no port, no environment but what the topology gives.
@@ -193,6 +194,11 @@ class Worker:
     def report(self, key: str, value: object) -> None:
         """Tell the supervisor a fact, which the outcome will show. Raises TypeError where it is no JSON, ImcError."""
         self._send(control.encode(control.REPORT, {"key": key, "value": value}))
+
+    def refused(self, call: str, error: OSError) -> None:
+        """Tell the supervisor that `call` was refused; the report counts what each worker's profile kept from it."""
+        name = errno.errorcode.get(error.errno or 0, "")
+        self._send(control.encode(control.REFUSED, {"call": call, "error": name}))
 
     def log(self, text: str) -> None:
         """Write a line to stderr, which the supervisor keeps."""

@@ -10,11 +10,15 @@ arguments, environment) lies in a memfd that only the worker reads, so siblings 
 
     supervisor → zygote   {"spawn": id, "targets": [number, …], "more": bool}   fds: one a target; the last packet's
                                                                                first fd is the manifest
+                          {"world": [kind, …], "shown": [path, …]}             namespaces for the workers to enter
+                          {"probe": [layer, …]}                                which of them work here
                           {"go": true}                                         forked workers wait for this
     zygote → supervisor   {"born": pid, "pid_namespace": bool}                  fd: the zygote's pidfd (by the launcher)
                           {"started": id}                                      fd: the worker's pidfd
                           {"exited": id, "status": wait status}
                           {"failed": id, "errno": number}
+                          {"world": null}, {"world": text}                     made; or why not
+                          {"lacking": {layer: text, …}}
 
 (A spawn whose targets do not fit one packet's descriptors comes in several; all but the last say more.)
 
@@ -38,9 +42,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from sandbox.confinement import namespaces
+from sandbox.confinement.policy import Layer
+from sandbox.confinement.probe import lacking
 from sandbox.descriptors import over
-from sandbox.start import read_manifest, start
-from sandbox.transport import receive_packet, send_packet
+from sandbox.start import die_with_parent, read_manifest, start
+from sandbox.transport import receive_packet, send_packet, seqpacket_pair
 
 # linux/sched.h
 CLONE_PIDFD: Final = 0x1000
@@ -53,7 +60,6 @@ SYS_CLONE3: Final = 435  # the same number on every architecture
 CLONE_ARGS: Final = struct.Struct("11Q")
 
 # linux/prctl.h
-PR_SET_PDEATHSIG: Final = 1
 PR_GET_TID_ADDRESS: Final = 40
 
 # PyDLL: the GIL is held, as it must be around a fork.
@@ -62,7 +68,10 @@ _LIBC: Final = ctypes.PyDLL(None, use_errno=True)
 REQUEST_BYTES: Final = 65536
 
 # What a worker is likely to import, or needs for the report of an error: loaded once, shared by all.
-PRELOADED: Final = ("linecache", "mmap", "random", "selectors", "socket", "sandbox.programs.probe")
+PRELOADED: Final = (
+    *("linecache", "mmap", "random", "selectors", "socket", "datetime", "hashlib", "zlib", "math", "encodings.idna"),
+    "sandbox.programs.probe",
+)
 
 
 def main() -> NoReturn:
@@ -88,11 +97,6 @@ def forget_signals() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends. Too late where it has ended: look afterwards."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def enter_pid_namespace(lifeline: _socket.socket) -> None:
@@ -156,6 +160,8 @@ class Zygote:
         self._wakeup, self._wakeup_writer = (over(end.detach()) for end in _socket.socketpair())
         self._pending: list[tuple[int, int]] = []
         self._workers: dict[int, int] = {}
+        # The namespaces that workers may enter, by kind.
+        self._world: dict[str, int] = {}
         # Reads as ended once we close the writing end.
         self._gate, self._gate_holder = os.pipe()
 
@@ -199,6 +205,13 @@ class Zygote:
         if "go" in request:
             os.close(self._gate_holder)
             return
+        if "probe" in request:
+            found = lacking(map(Layer, request["probe"]))
+            tell(self._lifeline, {"lacking": {layer.value: said for layer, said in found.items()}})
+            return
+        if "world" in request:
+            tell(self._lifeline, {"world": self._make_world(request["world"], request["shown"])})
+            return
         fds = list(packet.fds)
         manifest = -1 if request["more"] else fds.pop(0)
         self._pending += zip(fds, request["targets"], strict=True)
@@ -222,6 +235,28 @@ class Zygote:
             os.close(pidfd)
         for fd in (manifest, *(fd for fd, _ in placements)):
             os.close(fd)
+
+    def _make_world(self, kinds: list[str], shown: list[str]) -> str | None:
+        """Have a child make namespaces, and keep a descriptor of each. Returns what went wrong."""
+        reader, writer = (over(end) for end in seqpacket_pair())
+        pid = os.fork()
+        if not pid:
+            try:
+                fds = namespaces.make(kinds, shown)
+                send_packet(writer, (b"made",), tuple(fds.values()))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor tells it
+                send_packet(writer, (str(error).encode()[:REQUEST_BYTES],))
+            finally:
+                os._exit(0)
+        writer.close()
+        buffer = bytearray(REQUEST_BYTES)
+        packet = receive_packet(reader, buffer)
+        reader.close()
+        os.waitpid(pid, 0)
+        if len(packet.fds) != len(kinds):
+            return buffer[: packet.size].decode(errors="replace") or "whoever made it ended"
+        self._world = dict(zip(kinds, packet.fds, strict=True))
+        return None
 
     def _reap(self) -> None:
         """Report each worker that ended; orphans, whose init we are, just go."""
@@ -250,7 +285,7 @@ class Zygote:
             for sock in (self._lifeline, self._wakeup, self._wakeup_writer):
                 sock.detach()
             atexit._clear()  # noqa: SLF001 - what is there is the zygote's
-            start(read_manifest(manifest), placements)
+            start(read_manifest(manifest), placements, self._world)
         except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
             traceback.print_exc()
         finally:

@@ -4,6 +4,7 @@ Whatever can be known to be wrong before anything starts is found here, all of i
 
     conditions.py   which cells a part is about
     selectors.py    what a name such as fe.* means
+    profiles.py     what confines whom
     workers.py      programs, settings, descriptor tables
     routes.py       grants and channels
     steps.py        the scenario
@@ -21,7 +22,7 @@ from harness.planner.findings import Findings
 from harness.planner.routes import Routes, channel_ends
 from harness.planner.selectors import Selectors
 from harness.planner.steps import Scenario
-from harness.planner.workers import drafts_of, worker_plan
+from harness.planner.workers import drafts_of, refusals, worker_plan
 from harness.topology import Cell, read
 
 # What is planned before anything starts takes memory, and time that no deadline counts.
@@ -91,7 +92,7 @@ def _plan(cell: Cell, chosen: Mapping[str, Any], findings: Findings) -> Plan:
         channels=channels,
         stages=None if topology.scenario is None else tuple(scenario.stages),
         exits=scenario.exits,
-        refusals=tuple(routes.refusals),
+        refusals=(*refusals(drafts.values()), *routes.refusals),
         is_refused=_is_refused(cell, findings),
         within=topology.within,
     )

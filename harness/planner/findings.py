@@ -61,6 +61,10 @@ class Findings:
         if name not in kinds:
             self.add_once(path, f"unknown kind {name!r}{nearest(name, kinds)}")
 
+    def known_profile(self, name: str, profiles: Iterable[str], path: Location) -> None:
+        """Make it a problem, once for all replicas, that there is no such profile."""
+        self.add_once(path, f"unknown profile {name!r}{nearest(name, profiles)}")
+
     def known_worker(
         self, name: str, workers: Iterable[str], path: Location, *, at_key: bool = False, asked: str | None = None
     ) -> bool:

@@ -24,6 +24,7 @@ from harness.plan import (
     WorkerPlan,
 )
 from harness.planner.findings import Findings
+from harness.planner.profiles import Profiles, denied
 from harness.planner.selectors import Numbers, names_of, numbered, replica_of, texts_numbered
 from harness.topology import Cell
 from harness.topology.load import Location
@@ -38,14 +39,13 @@ from sandbox.abi import (
     SERVICE_PORT_ADDRESS,
     UNUSED_NAME,
 )
+from sandbox.confinement.policy import Policy
 from sandbox.protocols import PROTOCOLS
 
 READY_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
 # What a program opens for a moment: a module that it imports, a connection, the descriptors of one message.
 OPEN_FILES_BESIDES: Final = 16
-# There are no profiles yet: the tightest is none.
-PROFILE: Final = "none"
 
 MESSAGES: Final = "messages"
 # What every worker calls something of its own; nothing that it is given may take the name.
@@ -68,6 +68,7 @@ class Draft:
     facets: bool
     requires_facets: bool
     limits: Limits
+    policy: Policy
     args: Mapping[str, Any]
     env: Mapping[str, str]
     files: tuple[Slot, ...]
@@ -83,11 +84,25 @@ class Draft:
 def drafts_of(cell: Cell, findings: Findings) -> dict[str, Draft]:
     """Return every worker of the cell by its name, replicas in order."""
     topology = cell.topology
+    profiles = Profiles(topology, findings)
     return {
-        name: _draft(name, base, cell, findings)
+        name: _draft(name, base, cell, profiles, findings)
         for base, entry in topology.workers.items()
         for name in names_of(base, entry.replicas)
     }
+
+
+def refusals(drafts: Iterable[Draft]) -> list[str]:
+    """Return why workers cannot be what the file asks for: profiles that do not fit their protocols, each once."""
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for draft in drafts:
+        if calls := denied(draft.policy, draft.protocol):
+            users = reasons.setdefault((draft.protocol, draft.policy.name, *calls), [])
+            users += [draft.base] if draft.base not in users else []
+    return [
+        f"{protocol} needs {', '.join(calls)}, which the profile {profile} takes away ({', '.join(users)})"
+        for (protocol, profile, *calls), users in reasons.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,7 @@ class Layers:
         return merged
 
 
-def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
+def _draft(name: str, base: str, cell: Cell, profiles: Profiles, findings: Findings) -> Draft:
     path = ("workers", base)
     layers, whole = _layers(base, cell.topology, findings)
     _, running = layers.first("program", "command")
@@ -159,6 +174,7 @@ def _draft(name: str, base: str, cell: Cell, findings: Findings) -> Draft:
         facets=layers.value("facets") is not False,
         requires_facets=layers.value("facets") is True,
         limits=_limits(layers),
+        policy=profiles.policy(*_confinement(layers)),
         args=args,
         env=env,
         files=_files(layers, numbers, cell, findings),
@@ -177,6 +193,12 @@ def _check_layout(layers: Layers, findings: Findings) -> None:
     layouts = PROTOCOLS[protocol].layouts
     if layout is not None and layout not in layouts:
         findings.add_once(path, f"{protocol} goes with the layout {' or '.join(layouts)}, not with {layout}")
+
+
+def _confinement(layers: Layers) -> tuple[str | None, str | None, Location]:
+    """Return the profile's name, the protocol that it has to fit, and where the name stands."""
+    name, path = layers.first("confinement")
+    return name, layers.value("protocol"), path
 
 
 def _limits(layers: Layers) -> Limits:
@@ -282,7 +304,7 @@ def worker_plan(
         command=draft.command,
         protocol=draft.protocol,
         layout=draft.layout,
-        profile=PROFILE,
+        policy=draft.policy,
         service_port=draft.service_port,
         args=draft.args,
         env=draft.env,

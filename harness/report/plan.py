@@ -27,6 +27,7 @@ from harness.plan import (
     WorkerPlan,
 )
 from harness.scenario import printable
+from sandbox.confinement.policy import Layer
 
 INDENT: Final = "  "
 
@@ -71,7 +72,8 @@ def _worker(worker: WorkerPlan, plan: Plan) -> Iterator[str]:
         " and LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES" if worker.command else ""
     )
     yield f"limits {_limits(worker.limits)}"
-    yield f"profile {worker.profile}"
+    layers = ", ".join(layer.value for layer in Layer if layer in worker.policy.layers)
+    yield f"profile {worker.policy.name}{layers and ': ' + layers}"
     yield f"ready by {worker.ready_by.value}, within {worker.ready_within:g} s; stops within {worker.stop_within:g} s"
 
 

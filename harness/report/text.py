@@ -14,6 +14,7 @@ from harness.events import (
     Event,
     FacetMade,
     Offence,
+    Refused,
     Reported,
     ServicePortMade,
     StepEnded,
@@ -90,7 +91,9 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.status} in {outcome.seconds:.2f} s: {ends}"
 
 
-def _line(event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str]) -> tuple[str, str] | None:
+def _line(  # noqa: C901 - one case an event
+    event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str]
+) -> tuple[str, str] | None:
     """Return whom an event is about, and what is told of it; None where nothing is."""
     match event:
         case StepEnded(worker=worker):
@@ -105,6 +108,8 @@ def _line(event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str]
         case AddressGranted(worker=worker, name=name, identity=identity):
             whose = f" of {owners[identity]}" if identity in owners else ""
             return worker, f"  is granted SocketAddress {name!r}{whose}"
+        case Refused(worker=worker, call=call, error=error):
+            return worker, f"  was refused {printable(call)}: {error}"
         case WorkerKilled(worker=worker):
             return worker, f"  was killed: {event.reason}"
         case WorkerSignalled(worker=worker, signal=signal):
@@ -141,7 +146,8 @@ def _start(worker: WorkerPlan, events: Sequence[Event]) -> str:
         + ("exported)" if "" in exports else "never exported)"),
     }[worker.service_port]
     given = "".join(f", {slot.number} {text}" for slot in worker.slots if (text := _given(slot)))
-    return f"starts with {port}{given}"
+    under = "" if worker.policy.name == "none" else f"under {worker.policy.name} "
+    return f"starts {under}with {port}{given}"
 
 
 def _given(slot: Slot) -> str:

@@ -42,6 +42,7 @@ Scalars = Mapping[str, Any]
 ENTRIES: Final[Mapping[str, Any]] = {
     "workers": {},
     "kinds": {},
+    "profiles": {"extends": "none"},
     "routes": {"grant": "", "to": ""},
     "channels": {"between": ("", "")},
     "refused": {},

@@ -10,13 +10,13 @@ from harness.topology.values import (
     Arguments,
     ChannelKind,
     Command,
-    Confinement,
     Duration,
     Ends,
     Environment,
     FileMode,
     Grants,
     Key,
+    LayerName,
     Layout,
     Model,
     Name,
@@ -81,8 +81,12 @@ class WorkerSettings(Model):
         Layout | None, described("The wire layout: the protocol's usual one unless said.", "2013", "recent")
     ] = None
     confinement: Annotated[
-        Confinement | None,
-        described("The profile that holds the worker; tightest: the tightest there is for its protocol.", "tightest"),
+        str | None,
+        described(
+            "The profile that holds the worker: none, descriptors, strict, names, one of `profiles`, or tightest, "
+            "which is strict, or names where the protocol needs names. none unless said.",
+            "tightest",
+        ),
     ] = None
     service_port: Annotated[
         ServicePort | None,
@@ -159,6 +163,21 @@ class Channel(Model):
     )
 
 
+class Profile(Model):
+    """A profile of your own: another one with something changed."""
+
+    extends: Annotated[str, described("The profile that it is but for what is said here.", "strict")]
+    allow_missing: Annotated[
+        tuple[LayerName, ...], described("Layers without which it goes where the kernel lacks them.", ["landlock"])
+    ] = ()
+    allow: Annotated[
+        tuple[str, ...], described("More system calls that are allowed, whatever their arguments.", ["mlock"])
+    ] = ()
+    readable: Annotated[
+        tuple[str, ...], described("More paths that may be read, with all that lies beneath.", ["/usr/share/zoneinfo"])
+    ] = ()
+
+
 class Topology(Model):
     """A system of untrusted processes, and what is to happen in it."""
 
@@ -178,6 +197,12 @@ class Topology(Model):
         dict[Key, WorkerSettings],
         described(
             "What workers of the same kind have in common.", {"probe": {"program": "sandbox.programs.probe:main"}}
+        ),
+    ] = Field(default_factory=dict)
+    profiles: Annotated[
+        dict[Key, Profile],
+        described(
+            "Profiles of your own, for `confinement`.", {"old": {"extends": "strict", "allow_missing": ["landlock"]}}
         ),
     ] = Field(default_factory=dict)
     workers: Annotated[

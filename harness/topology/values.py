@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from harness.comparison import Comparison, mistake_in
 from harness.topology.load import INTEGER_BITS_MAX, Location, spoken
 from sandbox.abi import FIRST_IMPORT
+from sandbox.confinement.policy import Layer
 from sandbox.protocols import PROTOCOLS
 from sandbox.wire import LAYOUTS
 
@@ -420,7 +421,7 @@ Grants = Annotated[str, *one_of("way to be granted addresses", "descriptors", "m
 Layout = Annotated[
     str, chosen_from(tuple(LAYOUTS), "wire layout"), choice_schema([*LAYOUTS, 2010, 2013]), parsed_by(parse_layout)
 ]
-Confinement = Annotated[str, *one_of("profile", "none", "tightest")]
+LayerName = Annotated[str, *one_of("layer", *(layer.value for layer in Layer))]
 FileMode = Annotated[str, *one_of("mode", "r", "w", "rw")]
 ChannelKind = Annotated[str, *one_of("kind of channel", "connected", "data_only")]
 SchemaVersion = Annotated[int, parsed_by(parse_schema), WithJsonSchema({"anyOf": [{"const": 1}, REFERENCE_SCHEMA]})]

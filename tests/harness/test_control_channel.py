@@ -59,6 +59,8 @@ OFFENCES = {
     "send('announce', 'steady')": "no message of a worker: 'announce'",
     "send('result', {})": "a result that nobody asked for",
     "send('result', 3)": "no message of a worker: 'result'",
+    "send('refused', {'call': 'x', 'error': 'EWAT'})": "no message of a worker: 'refused'",
+    "send('refused', {'call': 'x'})": "no message of a worker: 'refused'",
     "send('report', {'key': 1, 'value': 2})": "no message of a worker: 'report'",
     "send('report', {'key': 'k', 'value': 2, 'more': 3})": "no message of a worker: 'report'",
     "worker.imc.imc_sendmsg(channel, b'', worker.imc.imc_socketpair())": "descriptors that nobody asked for",

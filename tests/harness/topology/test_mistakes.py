@@ -12,7 +12,9 @@ from tests.harness.topologies import HEAD, PAIR, mistakes_in
 Write = Callable[..., Path]
 
 NO_NAME: Final = "is no name; names are at most 64 letters, digits, _ and -, and begin with a letter"
-SECTIONS: Final = "schema, name, vars, matrix, defaults, kinds, workers, routes, channels, refused, scenario, within"
+SECTIONS: Final = (
+    "schema, name, vars, matrix, defaults, kinds, profiles, workers, routes, channels, refused, scenario, within"
+)
 SETTINGS: Final = (
     "program, command, protocol, layout, confinement, service_port, grants, facets, inherit, args, env, limits, ready, "
     "stop"
@@ -167,7 +169,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "confinement": (
         f"{PAIR}defaults: {{confinement: loose}}\n",
-        ["6:25: unknown profile 'loose'; there are none, tightest"],
+        ["6:25: unknown profile 'loose'; there are none, descriptors, strict, names, tightest"],
     ),
     "limits as a number": (settings("limits: 5"), ["4:49: expected a map, not 5"]),
     "an unknown limit": (

@@ -1,0 +1,118 @@
+"""What each worker of a run is told of its confinement, and the namespaces that they enter."""
+
+import base64
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import sandbox
+from harness.errors import MissingLayerError
+from harness.plan import Plan, WorkerPlan
+from harness.seccomp_compiler import program_of
+from harness.spawn import Zygote
+from sandbox.confinement.namespaces import LAYERS
+from sandbox.confinement.policy import NATIVE, Layer
+
+# Python workers import from the standard library, from here, and their own module.
+STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
+SANDBOX: Final = str(Path(sandbox.__file__).parent)
+# What native programs load: where libraries are, and what finds and loads them.
+LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1")
+# Uids that no system gives to anybody; where in them a run's begin is drawn, so that runs at the same time differ.
+FIRST_UID: Final = 0x6000_0000
+UIDS: Final = 0x1000_0000
+NOTHING: Final[Mapping[str, Any]] = {"layers": (), "namespaces": ()}
+
+ADVICE: Final[Mapping[Layer, str]] = {
+    Layer.PID_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
+    Layer.IPC_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
+    Layer.UTS_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
+    Layer.NETWORK_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
+    Layer.USER_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces)",
+    Layer.EMPTY_ROOT: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
+    Layer.LANDLOCK: "a kernel of 6.12 or newer, with landlock among its LSMs (lsm=landlock,… on its command line)",
+    Layer.SECCOMP: "a kernel with CONFIG_SECCOMP_FILTER, and libseccomp",
+    Layer.CAPABILITIES: "be root, or allow user namespaces",
+    Layer.OWN_UID: "be root of the whole machine, or an ordinary user",
+}
+
+
+def wanted(worker: WorkerPlan) -> frozenset[Layer]:
+    """Return the layers that a worker is to have: a uid of its own only where we may give one."""
+    return worker.policy.layers - (frozenset() if os.geteuid() == 0 else {Layer.OWN_UID})
+
+
+async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Mapping[str, Any]]:
+    """Make what the workers need to be confined, and return what each is told, by name.
+
+    Raises MissingLayerError for a layer that does not work here and that its profile does not allow to be missing.
+    """
+    layers = frozenset[Layer]().union(*map(wanted, plan.workers.values()))
+    if not layers:
+        return dict.fromkeys(plan.workers, NOTHING)
+    lacking = await zygote.lacking(sorted(layers, key=list(Layer).index))
+    for worker in plan.workers.values():
+        for layer in wanted(worker) & lacking.keys() - worker.policy.allow_missing:
+            raise MissingLayerError(told_missing(worker, layer, lacking[layer]))
+    there = layers - lacking.keys()
+    kinds = [kind for kind, layer in LAYERS.items() if layer in there]
+    if kinds:
+        paths = (path for worker in plan.workers.values() for path in shown(worker, plan.folder))
+        await zygote.make_world(kinds, dict.fromkeys(paths))
+    first = FIRST_UID + secrets.randbelow(UIDS)
+    return {
+        name: _told(worker, plan.folder, wanted(worker) & there, first + index)
+        for index, (name, worker) in enumerate(plan.workers.items())
+    }
+
+
+def told_missing(worker: WorkerPlan, layer: Layer, said: str) -> str:
+    """Return which layer is missing, why, and what to do."""
+    advice = f"; {ADVICE[layer]}" if layer in ADVICE else ""
+    allowed = f"or say allow_missing: [{layer.value}] in a profile of your own"
+    what = f"the layer {layer.value} of the profile {worker.policy.name}"
+    return f"{worker.name}: {what} is missing here: {said}{advice}, {allowed}"
+
+
+def _told(worker: WorkerPlan, folder: Path, layers: Iterable[Layer], uid: int) -> Mapping[str, Any]:
+    layers = set(layers)
+    readable, executable = _readable(worker, folder), _executable(worker)
+    native = NATIVE if worker.command else ()
+    return {
+        "layers": [layer.value for layer in layers],
+        "namespaces": [kind for kind, layer in LAYERS.items() if layer in layers],
+        "uid": uid,
+        "readable": readable,
+        # Where Python looks for a module, it looks what there is.
+        "listable": [str(folder)] if any(Path(path).parent == folder for path in readable) else [],
+        "executable": executable,
+        "abstract_names": worker.policy.abstract_names,
+        "seccomp": base64.b64encode(program_of(worker.policy, native)).decode() if Layer.SECCOMP in layers else "",
+    }
+
+
+def shown(worker: WorkerPlan, folder: Path) -> list[str]:
+    """Return the paths that a worker has to see."""
+    return [*_readable(worker, folder), *_executable(worker)] if Layer.EMPTY_ROOT in worker.policy.layers else []
+
+
+def _readable(worker: WorkerPlan, folder: Path) -> list[str]:
+    if worker.command:
+        paths = [*LIBRARIES, worker.command[0]]
+    else:
+        module = worker.program.partition(":")[0].partition(".")[0]
+        paths = [STANDARD_LIBRARY, SANDBOX, str(folder / module), str(folder / f"{module}.py")]
+    return [path for path in (*paths, *worker.policy.readable) if Path(path).exists()]
+
+
+def _executable(worker: WorkerPlan) -> list[str]:
+    if not worker.command:
+        return []
+    file = Path(worker.command[0])
+    with file.open("rb") as opened:
+        first = opened.readline(256)
+    interpreter = [first[2:].split()[0].decode()] if first.startswith(b"#!") and first[2:].split() else []
+    return [path for path in (str(file), *interpreter, *LOADERS) if Path(path).exists()]

@@ -1,0 +1,94 @@
+"""Which policy holds a worker: a profile's, built in or the file's own, or the tightest that its protocol allows."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from harness.planner.findings import Findings
+from harness.seccomp_compiler import is_call
+from harness.topology.load import Location
+from harness.topology.model import Profile, Topology
+from sandbox.confinement.policy import PROFILES, Layer, Policy, allow
+from sandbox.protocols import PROTOCOLS
+
+TIGHTEST: Final = "tightest"
+# From the tightest on.
+BY_TIGHTNESS: Final = ("strict", "names")
+
+
+class Profiles:
+    """The profiles of one cell, by name."""
+
+    def __init__(self, topology: Topology, findings: Findings) -> None:
+        self._own = topology.profiles
+        self._findings = findings
+        self._policies: dict[str, Policy] = dict(PROFILES)
+        for name in self._own:
+            if name in PROFILES or name == TIGHTEST:
+                findings.add(("profiles", name), f"{name!r} is a profile already; choose another name", at_key=True)
+            elif not findings.is_damaged(("profiles", name)):
+                self._resolve(name, ())
+
+    def policy(self, name: str | None, protocol: str | None, path: Location) -> Policy:
+        """Return the policy that `confinement: name` means for a worker of this protocol."""
+        if name == TIGHTEST:
+            fitting = (PROFILES[tight] for tight in BY_TIGHTNESS if not denied(PROFILES[tight], protocol))
+            return next(fitting, PROFILES["none"])
+        if name is not None and name not in self._policies:
+            if not self._findings.is_damaged(("profiles", name)):
+                options = [*self._policies, TIGHTEST]
+                if name not in options:
+                    self._findings.known_profile(name, options, path)
+            return PROFILES["none"]
+        return self._policies[name or "none"]
+
+    def _resolve(self, name: str, within: tuple[str, ...]) -> Policy:
+        """Return the policy of a profile, and of those that it extends."""
+        if name in self._policies:
+            return self._policies[name]
+        own, path = self._own[name], ("profiles", name, "extends")
+        if own.extends in (*within, name):
+            self._findings.add_once(path, f"{name} extends itself")
+            self._policies[name] = PROFILES["none"]
+            return self._policies[name]
+        if own.extends in self._own and own.extends not in PROFILES:
+            base = self._resolve(own.extends, (*within, name))
+        elif own.extends in PROFILES:
+            base = PROFILES[own.extends]
+        else:
+            others = [*PROFILES, *(other for other in self._own if other != name)]
+            self._findings.known(own.extends, others, path, "profile")
+            base = PROFILES["none"]
+        self._check(own, name)
+        # One that extends itself by others has been told, and stands for none.
+        self._policies.setdefault(name, extended(name, base, own))
+        return self._policies[name]
+
+    def _check(self, own: Profile, name: str) -> None:
+        """Find calls that there are none of, and paths that cannot be shown."""
+        path = ("profiles", name)
+        for index, call in enumerate(own.allow):
+            if not is_call(call):
+                self._findings.add_once((*path, "allow", index), f"unknown system call {call!r}")
+        for index, shown in enumerate(own.readable):
+            where = (*path, "readable", index)
+            if not Path(shown).is_absolute():
+                self._findings.add_once(where, f"{shown!r} is no absolute path")
+            elif not Path(shown).exists():
+                self._findings.add_once(where, f"{shown!r}: No such file or directory")
+
+
+def extended(name: str, base: Policy, own: Profile) -> Policy:
+    """Return a policy that is `base` with what a profile says of its own."""
+    return replace(
+        base,
+        name=name,
+        allow_missing=base.allow_missing | set(map(Layer, own.allow_missing)),
+        rules=(*(rule for rule in base.rules if rule.call not in own.allow), *allow(*own.allow)),
+        readable=(*base.readable, *own.readable),
+    )
+
+
+def denied(policy: Policy, protocol: str | None) -> list[str]:
+    """Return the calls that the protocol is made of and that the policy takes away."""
+    return sorted(filter(policy.denies, PROTOCOLS[protocol].calls)) if protocol else []

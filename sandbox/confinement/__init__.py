@@ -1,0 +1,1 @@
+"""One layer a file: each takes something away from a worker, or raises."""

@@ -1,0 +1,300 @@
+"""Profiles in topologies: which there are, what they rule out, what they lack, and what a worker finds under them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from harness import Outcome, Status, run_topology
+from harness.planner import only_plan_of, plans_of
+from harness.report.plan import described
+from harness.report.text import account
+from harness.supervisor import run_plan
+from sandbox.confinement.policy import PROFILES, Layer
+from sandbox.protocols import PROTOCOLS
+from tests.harness.topologies import HEAD, mistakes_in, written
+from tests.harness.written import write
+
+ROOT: Final = Path(__file__).parents[2]
+CONFINED: Final = ("strict", "names")
+DESCRIPTOR_PROTOCOLS: Final = ("socketpair", "acknowledged")
+
+TALK: Final = """
+    matrix: {protocol: [stream, datagram, socketpair, acknowledged]}
+    defaults: {protocol: "{{protocol}}", confinement: CONFINEMENT, program: "sandbox.programs.probe:main"}
+    workers:
+      a: {service_port: exported}
+      b: {service_port: unexported}
+    routes: [{grant: a, to: b}]
+    scenario:
+      - {at: b, do: connect, address: a, as: c}
+      - {at: a, do: accept, as: c}
+      - {at: b, do: socketpair, as: [left, right]}
+      - {at: b, do: mem_obj_create, size: 1048576, as: memory}
+      - {at: b, do: sendmsg, socket: c, data: {size: 131072}, descriptors: [address, left, memory]}
+      - {at: a, do: recvmsg, socket: c, as: [of_b, left, memory],
+         expect: {data: {size: 131072}, descriptors: [SocketAddress, DataOnlySocket, SharedMemory]}}
+      - {at: a, do: makeboundsock, as: [port, mine]}
+      - {at: a, do: connect, address: of_b, as: d}
+      - {at: b, do: accept, as: d}
+      - {at: b, do: close, descriptor: d}
+      - {at: a, do: recvmsg, socket: d, expect: {error: EIO}}
+"""
+
+
+def talk(tmp_path: Path, confinement: str, protocol: str) -> Outcome:
+    return run_topology(write(tmp_path, TALK.replace("CONFINEMENT", confinement)), protocol=protocol)
+
+
+@pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
+def test_descriptor_protocols_work_under_strict_untouched(protocol: str, tmp_path: Path) -> None:
+    assert talk(tmp_path, "strict", protocol).reason == "all as expected"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("confinement", ["none", "descriptors", "names", "tightest"])
+def test_every_protocol_works_under_the_other_profiles(confinement: str, protocol: str, tmp_path: Path) -> None:
+    outcome = talk(tmp_path, confinement, protocol)
+    assert outcome.reason == "all as expected"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "calls"), [("stream", "accept4, bind, connect, listen, socket"), ("datagram", "bind, socket")]
+)
+def test_name_protocols_are_refused_under_strict_for_the_calls_that_they_need(
+    protocol: str, calls: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.supervisor.Run", None)
+    outcome = talk(tmp_path, "strict", protocol)
+    assert outcome.status is Status.REFUSED
+    assert outcome.reason == f"{protocol} needs {calls}, which the profile strict takes away (a, b)"
+
+
+def test_tightest_is_strict_or_names_where_the_protocol_needs_names(tmp_path: Path) -> None:
+    plans = plans_of(write(tmp_path, TALK.replace("CONFINEMENT", "tightest")))
+    assert {plan.axes["protocol"]: plan.workers["a"].policy.name for plan in plans} == {
+        "stream": "names",
+        "datagram": "names",
+        "socketpair": "strict",
+        "acknowledged": "strict",
+    }
+
+
+def test_a_refusal_may_be_expected(tmp_path: Path) -> None:
+    text = TALK.replace("CONFINEMENT", "strict") + "    refused: [{protocol: [stream, datagram]}]\n"
+    outcomes = {p: run_topology(write(tmp_path, text), protocol=p) for p in PROTOCOLS}
+    assert {outcome.status for outcome in outcomes.values()} == {Status.PASSED}
+    assert outcomes["stream"].reason.startswith("refused, as expected: stream needs")
+    assert outcomes["socketpair"].reason == "all as expected"
+
+
+# Profiles of one's own
+
+
+def profiles(text: str, confinement: str = "mine") -> str:
+    """Return a topology whose line 3 is these profiles, and whose worker has one of them in line 5."""
+    worker = f'{{program: "m:f", protocol: socketpair, confinement: {confinement}}}'
+    return f"{HEAD}profiles: {text}\nworkers:\n  a: {worker}\n"
+
+
+MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
+    "no profile": (
+        profiles("{}", "loose"),
+        ["5:58: unknown profile 'loose'; there are none, descriptors, strict, names, tightest"],
+    ),
+    "one misspelt": (
+        profiles("{mine: {extends: strict}}", "mind"),
+        ["5:58: unknown profile 'mind'; did you mean 'mine'?"],
+    ),
+    "extends nothing": (profiles("{mine: {}}"), ["3:18: the key 'extends' is missing"]),
+    "extends what there is none of": (
+        profiles("{mine: {extends: loose}}"),
+        ["3:28: unknown profile 'loose'; there are none, descriptors, strict, names"],
+    ),
+    "extends itself": (profiles("{mine: {extends: mine}}"), ["3:28: mine extends itself"]),
+    "extends itself by another": (
+        profiles("{mine: {extends: other}, other: {extends: mine}}"),
+        ["3:53: other extends itself"],
+    ),
+    "one that is there": (
+        profiles("{strict: {extends: none}}", "none"),
+        ["3:12: 'strict' is a profile already; choose another name"],
+    ),
+    "an unknown layer": (
+        profiles("{mine: {extends: strict, allow_missing: [landlok]}}"),
+        ["3:52: unknown layer 'landlok'; did you mean 'landlock'?"],
+    ),
+    "an unknown call": (
+        profiles("{mine: {extends: strict, allow: [mlokc]}}"),
+        ["3:44: unknown system call 'mlokc'"],
+    ),
+    "a path that is not there": (
+        profiles("{mine: {extends: strict, readable: [/nowhere]}}"),
+        ["3:47: '/nowhere': No such file or directory"],
+    ),
+    "a path that is none": (
+        profiles("{mine: {extends: strict, readable: [etc]}}"),
+        ["3:47: 'etc' is no absolute path"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_are_told(case: str, tmp_path: Path) -> None:
+    text, expected = MISTAKES[case]
+    assert mistakes_in(written(tmp_path, text)) == expected
+
+
+LOOK: Final = """
+    import errno, os, resource, socket
+
+    def attempt(call, *args):
+        try:
+            call(*args)
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        return "done"
+
+    def main(worker):
+        worker.report("found", {
+            "uid": os.getuid(),
+            "passwd": attempt(os.open, "/etc/passwd", os.O_RDONLY),
+            "hosts": attempt(os.open, "/etc/hosts", os.O_RDONLY),
+            "socket": attempt(socket.socket),
+            "host": os.uname().nodename,
+            "files": resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY,
+            "sync": attempt(os.sync),
+        })
+"""
+
+
+def look(tmp_path: Path, text: str) -> dict[str, Any]:
+    outcome = run_topology(write(tmp_path, text, look=LOOK))
+    assert outcome.reason == "all as expected", outcome.workers["a"].stderr.text()
+    found = outcome.workers["a"].reports["found"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_profile_of_one_s_own_is_another_with_something_changed(tmp_path: Path) -> None:
+    text = """
+        profiles:
+          base: {extends: strict, readable: [/etc/hosts]}
+          mine: {extends: base, allow: [sync]}
+        workers: {a: {program: "look:main", protocol: socketpair, confinement: PROFILE}}
+    """
+    strict = look(tmp_path, text.replace("PROFILE", "strict"))
+    assert (strict["passwd"], strict["hosts"], strict["socket"], strict["sync"]) == (
+        "ENOENT",
+        "ENOENT",
+        "EPERM",
+        "done",
+    )
+    mine = look(tmp_path, text.replace("PROFILE", "mine"))
+    assert (mine["passwd"], mine["hosts"], mine["socket"]) == ("ENOENT", "done", "EPERM")
+    none = look(tmp_path, text.replace("PROFILE", "none"))
+    assert (none["passwd"], none["hosts"], none["socket"]) == ("done", "done", "done")
+    assert (strict["host"], strict["files"], none["files"]) == ("worker", True, False)
+    assert none["host"] == os.uname().nodename
+
+
+# Layers that are missing
+
+
+WITHOUT: Final = """
+import json, sys
+from harness.planner import only_plan_of
+from harness.supervisor import run_plan
+from pathlib import Path
+outcome = run_plan(only_plan_of(Path(sys.argv[1]), {"profile": sys.argv[2]}))
+print(json.dumps([str(outcome.status), outcome.reason, len(outcome.events)]))
+"""
+
+
+def test_a_layer_that_is_missing_is_an_error_that_names_it_unless_it_may_be(tmp_path: Path) -> None:
+    off = 'echo 0 > /proc/sys/user/max_net_namespaces; echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+    wrapper = ["unshare", "--user", "--map-root-user", "/bin/sh", "-c", off, "sh"]
+    if subprocess.run([*wrapper, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    text = """
+        matrix: {profile: [strict, lenient]}
+        profiles: {lenient: {extends: strict, allow_missing: [network_namespace, user_namespace, own_uid]}}
+        workers: {a: {program: "look:main", protocol: socketpair, confinement: "{{profile}}"}}
+    """
+    file = write(tmp_path, text, look=LOOK)
+
+    def without(profile: str) -> list[Any]:
+        command = [*wrapper, sys.executable, "-c", WITHOUT, str(file), profile]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30)
+        told: list[Any] = json.loads(done.stdout)
+        return told
+
+    status, reason, _ = without("strict")
+    assert status == "unsupported"
+    assert "a: the layer " in reason
+    assert " of the profile strict is missing here: " in reason
+    assert ", or say allow_missing: [" in reason
+    assert without("lenient")[:2] == ["passed", "all as expected"]
+
+
+def test_without_libseccomp_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import seccomp_compiler  # noqa: PLC0415 - its cache is to be emptied
+
+    seccomp_compiler.compiled.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+    text = 'workers: {a: {program: "look:main", protocol: socketpair, confinement: strict}}\n'
+    outcome = run_topology(write(tmp_path, text, look=LOOK))
+    assert outcome.status is Status.UNSUPPORTED
+    assert "libseccomp is not here (Debian: apt install libseccomp2)" in outcome.reason
+
+
+# What is told of it
+
+
+def test_plan_and_account_tell_the_profile(tmp_path: Path) -> None:
+    file = write(tmp_path, TALK.replace("CONFINEMENT", "strict"))
+    plan = only_plan_of(file, {"protocol": "socketpair"})
+    layers = ", ".join(layer.value for layer in Layer)
+    assert f"    profile strict: {layers}\n" in described(plan)
+    assert "\n  a  starts under strict with 3 BoundSocket" in account(plan, run_plan(plan))
+
+
+def test_what_a_profile_refused_is_counted_and_told(tmp_path: Path) -> None:
+    tries = """
+        import ctypes, os, socket
+
+        def main(worker):
+            for attempt in (socket.socket, socket.socket, lambda: os.open("/etc/passwd", os.O_RDONLY)):
+                try:
+                    attempt()
+                except OSError as error:
+                    worker.refused("open" if error.filename else "socket", error)
+            ctypes.CDLL(None).ptrace(0, 0, 0, 0)
+    """
+    text = """
+        workers: {a: {program: "tries:main", protocol: socketpair, confinement: strict}}
+        scenario: [{wait: {exit: a}}, {expect: {exit: {a: SIGSYS}}}]
+    """
+    plan = only_plan_of(write(tmp_path, text, tries=tries), {})
+    outcome = run_plan(plan)
+    assert outcome.reason == "all as expected"
+    assert outcome.workers["a"].profile == "strict"
+    assert outcome.workers["a"].refusals == {
+        "socket: EPERM": 2,
+        "open: ENOENT": 1,
+        "a system call that nothing honest makes: SIGSYS": 1,
+    }
+    lines = account(plan, outcome).splitlines()
+    assert lines.count("  a  was refused socket: EPERM") == 2
+    assert "  a  was refused a system call that nothing honest makes: SIGSYS" in lines
+
+
+def test_every_profile_that_is_built_in_says_what_its_layers_are() -> None:
+    assert PROFILES["none"].layers == frozenset()
+    assert PROFILES["strict"].layers == frozenset(Layer)
+    assert PROFILES["names"].layers == frozenset(Layer) - {Layer.NETWORK_NAMESPACE}
+    assert {name for name, policy in PROFILES.items() if policy.denies("socket")} == {"strict"}
