@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from harness import loader
+from harness.doctor import examine, is_complete, report
 from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
 from harness.interrupts import Interrupts
 from harness.outcome import Outcome, Status, worst
@@ -93,6 +94,14 @@ def check(files: Files, protocol: Protocol = None, set_: Set = None) -> None:
 def schema() -> None:
     """Print the JSON schema of topology files, for editors."""
     typer.echo(schema_text(), nl=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Try each layer of confinement, and tell which work here, and for whom; 69 where one is missing."""
+    findings = examine()
+    typer.echo(report(findings))
+    raise typer.Exit((Status.PASSED if is_complete(findings) else Status.UNSUPPORTED).exit_code)
 
 
 @app.command("sel-ldr", add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -1,0 +1,139 @@
+"""Which layers of confinement work on this machine, and for whom: each is tried, in a child, by root and by a user."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harness.confinement import ADVICE
+from harness.errors import MissingLayerError
+from harness.seccomp_compiler import program_of
+from sandbox.confinement import namespaces, probe
+from sandbox.confinement.kernel import prctl, unshare
+from sandbox.confinement.policy import PROFILES, Layer
+
+NOBODY: Final = 65534
+# linux/prctl.h; a process that changed its user may not write its own maps before.
+PR_SET_DUMPABLE: Final = 4
+
+WHAT: Final[Mapping[Layer, str]] = {
+    Layer.NO_NEW_PRIVS: "no program that it executes gains privileges",
+    Layer.NOT_DUMPABLE: "nobody but root can look into it",
+    Layer.CAPABILITIES: "it has none of root's powers",
+    Layer.OWN_UID: "a user of its own, for root to give",
+    Layer.PID_NAMESPACE: "it sees no processes but the run's, and none of these outlives the run",
+    Layer.IPC_NAMESPACE: "no System V memory, no POSIX queues of others",
+    Layer.UTS_NAMESPACE: "the host's name is not told",
+    Layer.NETWORK_NAMESPACE: "no interface but a loopback of its own, and no abstract names of others",
+    Layer.USER_NAMESPACE: "whatever it becomes, it has power over nothing outside",
+    Layer.EMPTY_ROOT: "no file but those that it needs to read",
+    Layer.LANDLOCK: "no file, no TCP port, no abstract name, no signal to others, whatever the root shows",
+    Layer.SECCOMP: "no system call but those on a list",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one layer: None where it works, else what the kernel says; by who tried it."""
+
+    layer: Layer
+    by: Mapping[str, str | None]
+
+
+def examine() -> list[Finding]:
+    """Try every layer as whoever asks may have it: root as root and as a user, a user as itself."""
+    layers = list(Layer)
+    found = {
+        "user": _in_a_child(lambda: probe.lacking(layer for layer in layers if layer is not Layer.OWN_UID), _as_user)
+    }
+    if os.geteuid() == 0:
+        found = {"root": _in_a_child(lambda: probe.lacking(layers), _as_root), **found}
+    try:
+        program_of(PROFILES["strict"])
+    except MissingLayerError as error:
+        found = {who: {**lacking, Layer.SECCOMP.value: str(error)} for who, lacking in found.items()}
+    return [
+        Finding(layer, {who: lacking.get(layer.value) for who, lacking in found.items() if not _is_roots(layer, who)})
+        for layer in layers
+    ]
+
+
+def _is_roots(layer: Layer, who: str) -> bool:
+    return layer is Layer.OWN_UID and who == "user"
+
+
+def _in_a_child(look: Callable[[], Mapping[Layer, str]], begin: Callable[[], None]) -> dict[str, str]:
+    """Return what a child finds that has begun by becoming what it is to be."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            begin()
+            # The first child of a new PID namespace is its init, as the zygote is.
+            if init := os.fork():
+                os.waitpid(init, 0)
+            else:
+                os.write(writer, json.dumps({layer.value: said for layer, said in look().items()}).encode())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing works that was not seen to work
+            said = str(error) or repr(error)
+            os.write(writer, json.dumps({layer.value: said for layer in Layer}).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        answer = told.read()
+    os.waitpid(pid, 0)
+    found: dict[str, str] = json.loads(answer)
+    return found
+
+
+def _as_root() -> None:
+    unshare(namespaces.CLONE_NEWPID)
+
+
+def _as_user() -> None:
+    """Become a user, and begin as the zygote of a user does: in a user namespace of its own, if there can be one."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        prctl(PR_SET_DUMPABLE, 1)
+    uid, gid = os.getuid(), os.getgid()
+    try:
+        unshare(namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWPID)
+    except OSError:
+        # Then what needs one will say so.
+        return
+    for name, text in (("setgroups", "deny"), ("gid_map", f"{gid} {gid} 1"), ("uid_map", f"{uid} {uid} 1")):
+        Path("/proc/self", name).write_bytes(text.encode())
+
+
+def report(findings: list[Finding]) -> str:
+    """Return the findings as a table, and below it what is missing, why, and what to do."""
+    whose = list(findings[0].by)
+    width = max(len(finding.layer.value) for finding in findings)
+    lines = [f"{'layer':<{width}}  {'  '.join(f'{who:<7}' for who in whose)}  what it does"]
+    for finding in findings:
+        marks = (_mark(finding, who) for who in whose)
+        lines.append(
+            f"{finding.layer.value:<{width}}  {'  '.join(f'{mark:<7}' for mark in marks)}  {WHAT[finding.layer]}"
+        )
+    for finding in findings:
+        for who, said in finding.by.items():
+            if said is not None:
+                advice = f"; {ADVICE[finding.layer]}" if finding.layer in ADVICE else ""
+                lines.append(f"\n{finding.layer.value}, {who}: {said}{advice}")
+    return "\n".join(lines)
+
+
+def _mark(finding: Finding, who: str) -> str:
+    if who not in finding.by:
+        return "-"
+    return "works" if finding.by[who] is None else "missing"
+
+
+def is_complete(findings: list[Finding]) -> bool:
+    """Say whether whoever asked has every layer."""
+    return all(next(iter(finding.by.values()), None) is None for finding in findings)
