@@ -103,6 +103,7 @@ def test_it_says_everything(everything: Path) -> None:
     keys = {key for definition in objects(topology_schema()) for key in definition["properties"]}
     # Those that other parts of README are about.
     others = {"command", "layout", "confinement", "grants", "pair", "max_descriptors", "export", "name"}
+    others |= {"profiles", "extends", "allow", "allow_missing", "readable"}
     assert keys - said - others == set()
 
 
@@ -143,6 +144,14 @@ def test_the_hang_that_readme_makes_is_explained_as_it_says(tmp_path: Path) -> N
     assert hang is not None
     told = [line for line in explanation(hang) if not line.lstrip().startswith("File ")]
     assert dedent(text.split("```\n\n")[1].split("\n\n")[0]).splitlines() == told
+
+
+def test_the_profile_that_readme_writes_is_understood(tmp_path: Path) -> None:
+    ((_, text, _),) = [block for block in blocks(section("Confinement")) if block[0] == "yaml"]
+    file = tmp_path / "t.imclab.yaml"
+    file.write_text(f"schema: 1\nname: readme\n{text}", encoding="utf-8")
+    policy = only_plan_of(file, {}).workers["store"].policy
+    assert (policy.name, policy.readable, policy.denies("socket")) == ("named", ("/etc/hosts",), True)
 
 
 def test_the_files_that_the_documents_link_to_exist() -> None:

@@ -21,7 +21,6 @@ broker passed on, which all renderers share (ARCHITECTURE.md says why).
 import hashlib
 import itertools
 import os
-import resource
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -240,8 +239,7 @@ def show(imc: Imc, connection: ConnectedSocket, shown: str, number: int, frame: 
 
 
 def crash() -> None:
-    """Die of SIGABRT, and leave no core file behind."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Die of SIGABRT."""
     os.abort()
 
 

@@ -1,6 +1,6 @@
 """Runs topologies and ends them at random moments, in a network namespace of its own; prints what was left.
 
-    python -m tests.harness.interrupting SIGNAL COUNT TOPOLOGY [impatient]
+    python -m tests.harness.interrupting SIGNAL COUNT TOPOLOGY CONFINEMENT [impatient]
 
 It is the subreaper of all that it starts, so whatever outlives a run becomes its child, and the abstract names in its
 network namespace are those of its runs alone. Prints one line for each end that lay inside a run, `INSIDE milliseconds
@@ -34,8 +34,9 @@ def isolate() -> None:
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run_in_child(topology: str, protocol: str, command: bool) -> tuple[int, int]:
+def run_in_child(topology: str, protocol: str, confinement: str, command: bool) -> tuple[int, int]:
     """Fork a supervisor; returns its pid and a pipe that brings a byte when it begins and ends when it does."""
+    chosen = {"protocol": protocol, "confinement": confinement}
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:
@@ -45,10 +46,10 @@ def run_in_child(topology: str, protocol: str, command: bool) -> tuple[int, int]
     try:
         if command:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.argv[1:] = ["run", topology, "--protocol", protocol]
+            sys.argv[1:] = ["run", topology, "--protocol", protocol, "--set", f"confinement={confinement}"]
             cli.interrupts.listen()
         os.write(writer, b"<")
-        run = cli.status_of_command if command else lambda: int(not run_topology(topology, protocol=protocol).passed)
+        run = cli.status_of_command if command else lambda: int(not run_topology(topology, **chosen).passed)
         status = run()
         cli.interrupts.stop_listening()
     except KeyboardInterrupt:
@@ -81,9 +82,11 @@ def wait_impatiently(pid: int, number: signal.Signals) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def interrupt_once(number: signal.Signals, topology: str, protocol: str, longest: float, impatient: bool) -> str | None:
+def interrupt_once(
+    number: signal.Signals, topology: str, protocol: str, confinement: str, longest: float, impatient: bool
+) -> str | None:
     """End one run at a random moment; None where it had ended by itself before."""
-    pid, pipe = run_in_child(topology, protocol, command=number is not signal.SIGKILL)
+    pid, pipe = run_in_child(topology, protocol, confinement, command=number is not signal.SIGKILL)
     assert os.read(pipe, 1) == b"<"
     moment = random.uniform(0, longest)  # noqa: S311 - a moment, not a secret
     ended_before, _, _ = select.select([pipe], [], [], moment)
@@ -95,21 +98,24 @@ def interrupt_once(number: signal.Signals, topology: str, protocol: str, longest
     return None if ended_before or code == 0 else f"INSIDE {moment * 1000:.1f} {code}"
 
 
-def main_loop(number: signal.Signals, count: int, topology: str, impatient: bool) -> None:
+def main_loop(number: signal.Signals, count: int, topology: str, confinement: str, impatient: bool) -> None:
     isolate()
     began = time.monotonic()
-    pid, pipe = run_in_child(topology, "socketpair", command=False)
+    pid, pipe = run_in_child(topology, "socketpair", confinement, command=False)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(pipe)
     longest = time.monotonic() - began
     wait_until_nothing_is_left()
     inside = 0
     while inside < count:
-        line = interrupt_once(number, topology, list(PROTOCOLS)[inside % len(PROTOCOLS)], longest, impatient)
+        line = interrupt_once(
+            number, topology, list(PROTOCOLS)[inside % len(PROTOCOLS)], confinement, longest, impatient
+        )
         if line:
             inside += 1
             sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":
-    main_loop(signal.Signals[sys.argv[1]], int(sys.argv[2]), sys.argv[3], impatient=sys.argv[4:] == ["impatient"])
+    name, count, file, profile, *impatience = sys.argv[1:]
+    main_loop(signal.Signals[name], int(count), file, profile, impatient=impatience == ["impatient"])

@@ -21,9 +21,22 @@ def open_descriptors() -> set[str]:
 
 
 def interrupt(number: str, count: int, tmp_path: Path, *prefix: str, impatient: bool = False) -> list[str]:
-    """End `count` runs by this signal at random moments; nothing may be left of any of them."""
+    """End `count` runs by this signal at random moments; nothing may be left of any of them.
+
+    Who starts them otherwise than as we are may not have all layers of confinement.
+    """
+    confinement = "none" if prefix else "tightest"
     done = subprocess.run(
-        [*prefix, sys.executable, "-m", "tests.harness.interrupting", number, str(count), str(INTRODUCTION)]
+        [
+            *prefix,
+            sys.executable,
+            "-m",
+            "tests.harness.interrupting",
+            number,
+            str(count),
+            str(INTRODUCTION),
+            confinement,
+        ]
         + ["impatient"] * impatient,
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},

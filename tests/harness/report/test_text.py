@@ -30,11 +30,13 @@ INTRODUCTION: Final = Path(__file__).parents[3] / "configs" / "introduction.imcl
 def test_the_account_names_who_connected_to_whom_what_was_passed_and_what_was_refused(protocol: str) -> None:
     plan = only(plans_of(INTRODUCTION, {"protocol": protocol}))
     told = account(plan, run_plan(plan))
-    port = "3 BoundSocket, 4 its SocketAddress"
+    port = (
+        f"under {'names' if protocol in ('stream', 'datagram') else 'strict'} with 3 BoundSocket, 4 its SocketAddress"
+    )
     lines = [
-        f"alice  starts with {port} (-X -1: not exported), 6 SocketAddress 'bob', 7 SocketAddress 'friend' of carol",
-        f"bob    starts with {port} (-X 5: exported)",
-        f"carol  starts with {port} (-X 5: exported)",
+        f"alice  starts {port} (-X -1: not exported), 6 SocketAddress 'bob', 7 SocketAddress 'friend' of carol",
+        f"bob    starts {port} (-X 5: exported)",
+        f"carol  starts {port} (-X 5: exported)",
         "alice  connects to SocketAddress of bob → to_bob",
         "bob    accepts a connection → from_alice",
         "alice  sendmsg 'meet carol' on to_bob + friend [SocketAddress of carol]",
