@@ -41,7 +41,10 @@ class FacetMade(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRefused(Event):
-    """A connect message that a worker sent over a facet was not passed on. Of a flood, the first few are told."""
+    """A connect message that a worker sent over a facet was not passed on.
+
+    Where `text` says that no worker sent it, `worker` is whose facet it is. Of a flood, the first few are told.
+    """
 
     worker: str
     text: str
@@ -137,9 +140,10 @@ class WorkerSignalled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offence(Event):
-    """A worker broke the rules of its control channel."""
+    """A worker broke the rules of its control channel, or those of connecting."""
 
     worker: str
+    rules: str
     text: str
 
 

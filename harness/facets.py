@@ -7,6 +7,8 @@ messages on:
     importer ── "c", one socket ──> facet: vetted ──> forwarder ── "c", one socket ──> the exporter's BoundSocket
 
 A facet of the datagram protocol is a token of its own, for the same reason. Only connecting goes this way, data never.
+What was passed on with something in its queue is buried (`undertaker.py`): the exporter may have seen to it that ours
+is the last descriptor of it. Any other is closed at once, for while we hold it its peer sees no end.
 While the exporter's queue is full no facet is read, so that importers wait as they would have; each facet holds back
 at most one connection. When the last facet is gone, so is the forwarder's copy of the exporter's address, and the
 exporter can see the end; when the exporter's BoundSocket is gone, so are the facets.
@@ -19,7 +21,6 @@ a sealed memfd, which has nothing that could be shut down.)
 import _socket
 import asyncio
 import errno
-import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.undertaker import Undertaker
-from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, over
+from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, identity_of, over
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS, AddressForm, abstract_name, take_connection, token_of_address
@@ -102,7 +103,8 @@ class Forwarder:
     """The facets of one address, and the way to it.
 
     `ours` are the identities of the supervisor's own sockets, both ends: none of them may travel as a connection.
-    `refused(importer, text)` hears of each connect message that was not passed on.
+    `refused(importer, sender, text)` hears of each connect message that was not passed on; `sender` is the process that
+    sent it, for an address may have travelled on, or 0 where the message was refused for a lack of ours.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Forwarder:
         hangups: Hangups,
         undertaker: Undertaker,
         ours: set[str],
-        refused: Callable[[str, str], None],
+        refused: Callable[[str, int, str], None],
     ) -> None:
         """Take over `address`."""
         message = PROTOCOLS[protocol].connect_message
@@ -149,6 +151,8 @@ class Forwarder:
     def mint(self, importer: str) -> SocketAddress:
         """Return a new facet's address, owned by the caller. Raises ImcError."""
         bound, address = self._imc.imc_makeboundsock()
+        # Who sent what, the kernel knows; whoever holds the address could.
+        bound.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         facet = Facet(bound, importer)
         self._identities[facet] = (identity_of(bound.fileno()), address.identity())
         self._ours.update(self._identities[facet])
@@ -208,7 +212,11 @@ class Forwarder:
         for _ in range(CONNECTIONS_A_TURN):
             try:
                 connection = take_connection(
-                    facet.bound.socket, self._message, nonblock=True, discard=self._undertaker.bury
+                    facet.bound.socket,
+                    self._message,
+                    kept_out=self._ours,
+                    nonblock=True,
+                    discard=self._undertaker.bury,
                 )
             except BlockingIOError:
                 return
@@ -216,17 +224,14 @@ class Forwarder:
                 self._drop(facet)
                 return
             except MalformedMessage as error:
-                self._refused(facet.importer, error.strerror or "")
+                self._refused(facet.importer, error.sender, error.strerror or "")
                 continue
             except ImcError as error:
-                self._refused(facet.importer, error.strerror or "")
+                self._refused(facet.importer, 0, error.strerror or "")
                 continue
             except ConnectionResetError:
                 continue
-            if identity_of(connection.fileno()) in self._ours:
-                self._undertaker.bury([connection.take()])
-                self._refused(facet.importer, "a connection that is one of the supervisor's own sockets")
-            elif not self._forward(facet, connection):
+            if not self._forward(facet, connection):
                 return
 
     def _forward(self, facet: Facet, connection: ConnectedSocket) -> bool:
@@ -248,8 +253,11 @@ class Forwarder:
             self._undertaker.bury([connection.take()])
             self.close()
             return False
-        # The exporter's queue holds it by now. At once, for while we hold it its peer sees no end.
-        connection.close()
+        # The exporter's queue may hold it by now, or a filter of its has dropped it; then ours is the last.
+        if is_empty(connection):
+            connection.close()
+        else:
+            self._undertaker.bury([connection.take()])
         return True
 
     def _stall(self, facet: Facet, connection: ConnectedSocket) -> None:
@@ -273,6 +281,13 @@ class Forwarder:
             self._forward(facet, connection)
 
 
-def identity_of(fd: int) -> str:
-    """Return what all duplicates of a socket have in common, as `SocketAddress.identity` does."""
-    return f"socket:[{os.fstat(fd).st_ino}]"
+def is_empty(connection: ConnectedSocket) -> bool:
+    """Say whether nothing has been sent to this socket that was not received, nor its end."""
+    try:
+        # Without room for control messages: what lies there stays there.
+        connection.socket.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

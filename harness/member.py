@@ -14,7 +14,6 @@ from typing import Any, Final
 from harness import events
 from harness.capture import Capture
 from harness.control_channel import ControlChannel, Offence
-from harness.facets import identity_of
 from harness.inspection import Subject
 from harness.inspection.processes import identity_at
 from harness.inspection.wiring import Named, named_by
@@ -27,7 +26,7 @@ from harness.undertaker import Undertaker
 from harness.waiting import fail, settle
 from sandbox import control
 from sandbox.abi import SERVICE_PORT, SERVICE_PORT_ADDRESS
-from sandbox.descriptors import ConnectedSocket, SocketAddress
+from sandbox.descriptors import ConnectedSocket, SocketAddress, identity_of
 from sandbox.transport import seqpacket_pair
 
 # After SIGKILL nothing but the kernel has to act.
@@ -35,6 +34,8 @@ REAPED_SECONDS: Final = 10.0
 # Between the end of a worker's control channel and the news of its exit.
 EXIT_TOLD_SECONDS: Final = 0.5
 STOPPED_LOOK_SECONDS: Final = 0.001
+# Honest programs send no connect message that has to be refused, mistaken ones a few.
+REFUSED_CONNECTS_MAX: Final = 8
 
 
 class Ended(Exception):
@@ -42,7 +43,7 @@ class Ended(Exception):
 
 
 class Member:
-    """A worker from its start to its end. `reports` is what it reported, `offence` the rule that it broke.
+    """A worker from its start to its end. `reports` is what it reported, `offence` the rule of `rules` that it broke.
 
     `overstayed`: it had to be killed at the end of the run; `overran`: at the end of its own time.
     """
@@ -51,6 +52,7 @@ class Member:
         self.plan = plan
         self.exit_status: int | None = None
         self.offence: str | None = None
+        self.rules = "its control channel"
         self.stopping = False
         self.overstayed = False
         self.overran = False
@@ -65,6 +67,8 @@ class Member:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[Mapping[str, Any]] | None = None
         self._unanswered = 0
+        self._refused_connects = 0
+        self._refused_strangers = 0
         self._process: Process | None = None
         self._is_paused = False
         self._time: asyncio.TimerHandle | None = None
@@ -176,6 +180,8 @@ class Member:
                 self.refused("a system call that nothing honest makes", "SIGSYS")
             reason = describe_exit(self.exit_status)
         self._routing.exited(self.plan.name)
+        # Whoever is told of its end is to see the ends of its connections, too.
+        self._undertaker.close()
         self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
@@ -368,13 +374,36 @@ class Member:
         if self.exit_status is None:
             self.offended("it closed its control channel and went on")
 
-    def offended(self, text: str) -> None:
+    def offended(self, text: str, rules: str = "its control channel") -> None:
         """Name it, and end it: it cannot be trusted with anything any more."""
         if self.offence is None:
             self.offence = text
-            self._journal.add(events.Offence, worker=self.plan.name, text=text)
+            self.rules = rules
+            self._journal.add(events.Offence, worker=self.plan.name, rules=rules, text=text)
             self.kill("its offence")
-            self._give_up(f"broke the rules of its control channel: {text}")
+            self._give_up(f"broke the rules of {rules}: {text}")
+
+    # What it does to facets
+
+    def is_process(self, pid: int) -> bool:
+        """Say whether this is its process."""
+        return self._process is not None and self._process.pid == pid
+
+    def refused_connect(self, text: str) -> None:
+        """Take note of a connect message of its that was not passed on; a flood of them is an offence."""
+        self._refused_connects += 1
+        if self._refused_connects <= REFUSED_CONNECTS_MAX:
+            self._journal.add(events.ConnectRefused, worker=self.plan.name, text=text)
+        else:
+            self.offended(
+                f"more than {REFUSED_CONNECTS_MAX} connect messages that were refused, at last {text}", "connecting"
+            )
+
+    def refused_stranger(self, text: str) -> None:
+        """Take note of one that came over a facet of its, and that no worker sent; of a flood of them, of the first."""
+        self._refused_strangers += 1
+        if self._refused_strangers <= REFUSED_CONNECTS_MAX:
+            self._journal.add(events.ConnectRefused, worker=self.plan.name, text=f"{text}, which no worker sent")
 
 
 def names_in(body: Mapping[str, Any]) -> set[str]:

@@ -21,15 +21,17 @@ from sandbox.descriptors import BoundSocket, Descriptor, SocketAddress
 from sandbox.imc import Imc
 from sandbox.transport import seqpacket_pair
 
-# Of the connect messages of one importer that were not passed on, so many are told.
-REFUSALS_TOLD: Final = 8
 MODES: Final = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "rw": os.O_RDWR}
 
 Address = tuple[str, str]
 
 
 class Routing:
-    """The grants of one run. `deliver(importer, name, address)` passes an address on, and owns it."""
+    """The grants of one run.
+
+    `deliver(importer, name, address)` passes an address on, and owns it; `refused(importer, sender, text)` hears of
+    each connect message that a facet did not let through, as `facets.Forwarder` tells it.
+    """
 
     def __init__(
         self,
@@ -37,11 +39,13 @@ class Routing:
         journal: Journal,
         undertaker: Undertaker,
         deliver: Callable[[str, str, SocketAddress], None],
+        refused: Callable[[str, int, str], None],
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._undertaker = undertaker
         self._deliver = deliver
+        self._refused = refused
         self._tables: dict[str, dict[int, Descriptor]] = {name: {} for name in plan.workers}
         self._bounds: dict[str, BoundSocket] = {}
         # Addresses that are here to be granted, until they have been.
@@ -51,7 +55,6 @@ class Routing:
         self._hangups: Hangups | None = None
         self._exported: set[Address] = set()
         self._minted: set[tuple[str, Grant]] = set()
-        self._refusals: dict[str, int] = {}
         # The identities of the supervisor's own sockets, and of their other ends.
         self._ours: set[str] = set()
         self._edges: dict[Address, list[tuple[str, Grant]]] = {}
@@ -192,12 +195,6 @@ class Routing:
         facts = {"worker": grant.exporter, "importer": importer, "identity": address.identity()}
         self._journal.add(events.FacetMade, **facts)
         return address
-
-    def _refused(self, importer: str, text: str) -> None:
-        """Take note of a connect message that was not passed on; of a flood of them, of the first."""
-        count = self._refusals[importer] = self._refusals.get(importer, 0) + 1
-        if count <= REFUSALS_TOLD:
-            self._journal.add(events.ConnectRefused, worker=importer, text=text)
 
 
 def host_file(path: Path, mode: str) -> Descriptor:

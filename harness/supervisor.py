@@ -141,7 +141,7 @@ class Run:
         self.plan = plan
         self.journal = Journal()
         self._undertaker = Undertaker()
-        self.routing = Routing(plan, self.journal, self._undertaker, self._deliver)
+        self.routing = Routing(plan, self.journal, self._undertaker, self._deliver, self._refused)
         self.members = {
             name: Member(worker, self.journal, self.routing, self._undertaker) for name, worker in plan.workers.items()
         }
@@ -151,6 +151,14 @@ class Run:
 
     def _deliver(self, importer: str, name: str, address: SocketAddress) -> None:
         self.members[importer].deliver(name, address)
+
+    def _refused(self, importer: str, sender: int, text: str) -> None:
+        """Let whoever sent it know of a connect message; one that no worker sent is told at the facet's importer."""
+        by = next((member for member in self.members.values() if member.is_process(sender)), None)
+        if by is not None:
+            by.refused_connect(text)
+        else:
+            self.members[importer].refused_stranger(text)
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
@@ -244,7 +252,7 @@ class Run:
     def _unexpected(self, member: Member) -> str:
         name = member.plan.name
         if member.offence:
-            return f"{name} broke the rules of its control channel: {member.offence}"
+            return f"{name} broke the rules of {member.rules}: {member.offence}"
         if member.overran:
             return f"{name} was killed: it ran longer than its limit of {member.plan.limits.wall:g} s"
         if member.overstayed:

@@ -19,9 +19,10 @@ from typing import Final
 
 from sandbox.transport import discard
 
-# What becomes free within so short a time is closed by one thread: each has to copy all descriptors that we have.
+# What becomes free within so short a time is closed by one thread: each has to copy all descriptors that we have. Not
+# too many together, for as long as they are here they are missing elsewhere.
 TOGETHER_SECONDS: Final = 0.002
-TOGETHER_MAX: Final = 512
+TOGETHER_MAX: Final = 32
 # linux/sched.h
 CLONE_FILES: Final = 0x400
 

@@ -89,7 +89,7 @@ class SocketDescriptor(Descriptor):
 
     def identity(self) -> str:
         """Return what all duplicates of this socket have in common, to compare and to show."""
-        return f"socket:[{os.fstat(self.fileno()).st_ino}]"
+        return identity_of(self.fileno())
 
     def __del__(self) -> None:
         if hasattr(self, "socket"):
@@ -106,13 +106,21 @@ class SocketAddress(Descriptor):
         status = os.fstat(self.fileno())
         if stat.S_ISREG(status.st_mode):
             return "token:" + os.pread(self.fileno(), 64, 0).rstrip(b"\0").decode("ascii", "backslashreplace")
-        return f"socket:[{status.st_ino}]"
+        return identity_of(self.fileno())
 
 
 class BoundSocket(SocketDescriptor):
-    """The right to accept the connections that the holders of its SocketAddress make."""
+    """The right to accept the connections that the holders of its SocketAddress make.
 
-    __slots__ = ()
+    `kept_out` are the identities of sockets that must not come as connections: its own SocketAddress, which would keep
+    it from ever seeing the end.
+    """
+
+    __slots__ = ("kept_out",)
+
+    def __init__(self, fd: int, address: SocketAddress | None = None) -> None:
+        super().__init__(fd)
+        self.kept_out = frozenset(() if address is None else (address.identity(),))
 
 
 class ConnectedSocket(SocketDescriptor):
@@ -193,6 +201,11 @@ def borrowed_socket(descriptor: Descriptor) -> Iterator[_socket.socket]:
         yield sock
     finally:
         sock.detach()
+
+
+def identity_of(fd: int) -> str:
+    """Return what all duplicates of a socket have in common."""
+    return f"socket:[{os.fstat(fd).st_ino}]"
 
 
 def over(fd: int) -> _socket.socket:

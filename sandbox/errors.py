@@ -27,7 +27,12 @@ class EndOfStream(ImcError):
 
 
 class MalformedMessage(ImcError):
-    """One message broke the wire format and was dropped with all its descriptors; the connection goes on."""
+    """One message broke the wire format and was dropped with all its descriptors; the connection goes on.
+
+    `sender` is the process that sent it, 0 where the kernel was not asked to tell (SO_PASSCRED).
+    """
+
+    sender = 0
 
     def __init__(self, strerror: str) -> None:
         super().__init__(errno.EIO, strerror)

@@ -18,7 +18,7 @@ import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from struct import pack, unpack
+from struct import pack, unpack, unpack_from
 from typing import Final, NamedTuple
 
 from sandbox.abi import KERNEL_DESCRIPTORS_MAX
@@ -34,6 +34,7 @@ _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
 _SO_LINGER: Final = int(_socket.SO_LINGER)
 _NO_LINGER: Final = pack("ii", 1, 0)
+_SCM_CREDENTIALS: Final = int(_socket.SCM_CREDENTIALS)
 _SCM_PIDFD: Final = 4  # linux/socket.h; Python has no name for it
 _FIONREAD: Final = 0x541B  # asm-generic/ioctls.h
 
@@ -50,6 +51,7 @@ class Packet(NamedTuple):
 
     `truncated`: the packet was longer than the buffer. `control_truncated`: the kernel dropped descriptors (those
     that came are closed, `fds` is empty). `with_control`: some control message came along, of whatever kind.
+    `sender`: the process that the kernel says sent it, if it was asked to tell (SO_PASSCRED), or 0.
     """
 
     size: int
@@ -57,6 +59,7 @@ class Packet(NamedTuple):
     truncated: bool
     control_truncated: bool
     with_control: bool
+    sender: int
 
 
 def seqpacket_pair() -> tuple[int, int]:
@@ -128,22 +131,28 @@ def receive_packet(
             if nonblock:
                 raise
         wait_until(sock, select.POLLIN, None)
-    fds = _owned_descriptors(control) if control else ()
+    fds, sender = _delivered(control) if control else ((), 0)
     if answer & _CTRUNC:
         discard(fds)
         fds = ()
-    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CTRUNC), bool(control))
+    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CTRUNC), bool(control), sender)
 
 
-def _owned_descriptors(control: list[tuple[int, int, bytes]]) -> tuple[int, ...]:
-    """Return the fds of SCM_RIGHTS; a pidfd that a co-holder's SO_PASSPIDFD made the kernel install is closed."""
+def _delivered(control: list[tuple[int, int, bytes]]) -> tuple[tuple[int, ...], int]:
+    """Return the fds of SCM_RIGHTS, and the sender's process id or 0.
+
+    A pidfd that a co-holder's SO_PASSPIDFD made the kernel install is closed.
+    """
     fds: tuple[int, ...] = ()
+    sender = 0
     for level, kind, data in control:
         if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
             fds += unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+        elif level == _SOL_SOCKET and kind == _SCM_CREDENTIALS:
+            (sender,) = unpack_from("i", data)
         elif level == _SOL_SOCKET and kind == _SCM_PIDFD:
             discard(fd for fd in unpack("i", data) if fd >= 0)
-    return fds
+    return fds, sender
 
 
 def accept_connection(listener: _socket.socket) -> int:

@@ -160,7 +160,8 @@ class Worker:
         """Adopt the descriptors that are in place, as `manifest` (the supervisor's) tells of them."""
         kinds = {number: kind for number, _, kind in manifest["descriptors"]}
         has_port = kinds.get(SERVICE_PORT) == "BoundSocket"
-        bound_socket = BoundSocket(SERVICE_PORT) if has_port else None
+        address = SocketAddress(SERVICE_PORT_ADDRESS) if has_port else None
+        bound_socket = BoundSocket(SERVICE_PORT, address) if has_port else None
         channel = ConnectedSocket(CONTROL_CHANNEL) if manifest["supervised"] else None
         taken = {SERVICE_PORT, SERVICE_PORT_ADDRESS} if has_port else set()
         taken |= {CONTROL_CHANNEL} if manifest["supervised"] else set()
@@ -174,7 +175,7 @@ class Worker:
             name=manifest["name"],
             imc=imc,
             bound_socket=bound_socket,
-            address=SocketAddress(SERVICE_PORT_ADDRESS) if has_port else None,
+            address=address,
             imports=Imports([*inbox.addresses, *manifest["late"]], inbox),
             inherited=Inherited((number, name, kind) for number, name, kind in others if kind in INHERITED),
             args=manifest["args"],

@@ -117,7 +117,7 @@ def _line(  # noqa: C901 - one case an event
         case ConnectRefused(worker=worker):
             return worker, f" ✗ was refused a connection: {event.text}"
         case Offence(worker=worker):
-            return worker, f" ✗ broke the rules of its control channel: {event.text}"
+            return worker, f" ✗ broke the rules of {event.rules}: {event.text}"
         case _:
             return None
 

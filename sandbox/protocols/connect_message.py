@@ -2,9 +2,9 @@
 
 import _socket
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from sandbox.descriptors import ConnectedSocket
+from sandbox.descriptors import ConnectedSocket, identity_of
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_pair
 from sandbox.vetting import require_connection
@@ -31,13 +31,15 @@ def take_connection(
     sock: _socket.socket,
     message: bytes,
     *,
+    kept_out: Collection[str] = (),
     nonblock: bool = False,
     discard: Callable[[Iterable[int]], None] = discard,
 ) -> ConnectedSocket:
     """Receive exactly `message` and one socket that can carry messages over `sock` (borrowed), and return it.
 
-    Raises EndOfStream where the senders are gone, MalformedMessage for anything else that arrives, whose descriptors
-    are discarded, ImcError(EIO) where no descriptor was left to deliver it, BlockingIOError if `nonblock`, and OSError.
+    The sockets whose identity is in `kept_out` are the receiver's own, and no connections. Raises EndOfStream where the
+    senders are gone, MalformedMessage for anything else that arrives, whose descriptors are discarded, ImcError(EIO)
+    where no descriptor was left to deliver it, BlockingIOError if `nonblock`, and OSError.
     """
     # On SEQPACKET and DGRAM a longer message shows as truncated; on STREAM the rest would be the next message.
     buffer = bytearray(len(message) or 1)
@@ -52,7 +54,11 @@ def take_connection(
         if len(packet.fds) != 1:
             raise MalformedMessage(f"a connect message with {len(packet.fds)} descriptors, not 1")
         require_connection(packet.fds[0], "connection")
-    except BaseException:
+        if kept_out and identity_of(packet.fds[0]) in kept_out:
+            raise MalformedMessage("a connection that is one of the receiver's own sockets")
+    except BaseException as error:
         discard(packet.fds)
+        if isinstance(error, MalformedMessage):
+            error.sender = packet.sender
         raise
     return ConnectedSocket(packet.fds[0])

@@ -34,14 +34,15 @@ class SocketpairProtocol:
     def make_bound_socket(self) -> tuple[BoundSocket, SocketAddress]:
         """Return both ends of a fresh pair. Raises OSError(EMFILE)."""
         client_fd, server_fd = seqpacket_pair()
-        bound = BoundSocket(server_fd)
+        address = SocketAddress(client_fd)
+        bound = BoundSocket(server_fd, address)
         # Tells a zero-length packet, which brings credentials, from the end of the stream, which does not.
         bound.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-        return bound, SocketAddress(client_fd)
+        return bound, address
 
     def accept(self, bound: BoundSocket) -> ConnectedSocket:
         """Wait for the next connect message. Raises EndOfStream, MalformedMessage."""
-        return take_connection(bound.socket, CONNECT)
+        return take_connection(bound.socket, CONNECT, kept_out=bound.kept_out)
 
     def connect(self, address: SocketAddress) -> ConnectedSocket:
         """Send one end of a fresh pair over `address`, return the other. Raises OSError(EPIPE, EMFILE)."""

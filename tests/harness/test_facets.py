@@ -47,7 +47,8 @@ class Server:
         self.undertaker = Undertaker()
         self.forwarder = Forwarder(protocol, address, self.hangups, self.undertaker, self.ours, self._refused)
 
-    def _refused(self, importer: str, text: str) -> None:
+    def _refused(self, importer: str, sender: int, text: str) -> None:
+        assert sender == os.getpid()
         self.refusals.append((importer, text))
 
     def close(self) -> None:
@@ -112,6 +113,7 @@ def test_a_connection_is_passed_on_and_is_nobody_s_business_afterwards(
             with client, accepted:
                 server.imc.imc_sendmsg(client, b"hello")
                 assert server.imc.imc_recvmsg(accepted).data == b"hello"
+                server.undertaker.close()
                 assert before.only(client, accepted)
         assert server.refusals == []
 
@@ -204,7 +206,7 @@ def test_our_own_sockets_are_no_connections(protocol: str) -> None:
                 send_raw(server, facet, CONNECT[protocol], [facet.fileno()])
             await turns()
             assert len(server.refusals) == (2 if protocol == "socketpair" else 1)
-            assert {text for _, text in server.refusals} == {"a connection that is one of the supervisor's own sockets"}
+            assert {text for _, text in server.refusals} == {"a connection that is one of the receiver's own sockets"}
             server.ours.discard(f"socket:[{os.fstat(left.fileno()).st_ino}]")
 
     on_loop(protocol, check)

@@ -138,3 +138,39 @@ def test_a_stream_socket_as_the_connection_is_malformed() -> None:
             send_raw(sock, CONNECT, fds)
         with raises(errno.EIO, MalformedMessage):
             imc.imc_accept(bound)
+
+
+@pytest.mark.parametrize("protocol", ["socketpair", "acknowledged"])
+def test_its_own_address_is_no_connection_for_it_would_keep_accept_from_ever_ending(protocol: str) -> None:
+    imc = Imc(protocol)
+    bound, address = imc.imc_makeboundsock()
+    with bound:
+        with address, raw(address) as sock:
+            send_raw(sock, CONNECT, [address.fileno()])
+        with raises(errno.EIO, MalformedMessage):
+            imc.imc_accept(bound)
+        with raises(errno.EIO, EndOfStream):
+            imc.imc_accept(bound)
+
+
+def test_were_it_one_accept_would_not_end_as_long_as_it_is_held() -> None:
+    imc = Imc("socketpair")
+    bound, address = imc.imc_makeboundsock()
+    bound.kept_out = frozenset()
+    with bound:
+        with address, raw(address) as sock:
+            send_raw(sock, CONNECT, [address.fileno()])
+        with imc.imc_accept(bound), raw(bound) as waiting, pytest.raises(BlockingIOError):
+            waiting.recv(1, socket.MSG_DONTWAIT)
+        with raises(errno.EIO, EndOfStream):
+            imc.imc_accept(bound)
+
+
+def test_of_a_malformed_connect_message_it_is_known_which_process_sent_it() -> None:
+    bound, address = Imc("socketpair").imc_makeboundsock()
+    with bound, address:
+        with raw(address) as sock:
+            sock.send(b"x")
+        with pytest.raises(MalformedMessage) as refusal:
+            Imc("socketpair").imc_accept(bound)
+    assert refusal.value.sender == os.getpid()

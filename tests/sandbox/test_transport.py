@@ -61,7 +61,7 @@ def test_a_packet_arrives_as_it_was_sent_with_its_descriptors_in_order(pair: Pai
 def test_a_packet_without_descriptors_brings_no_control_message(pair: Pair) -> None:
     left, right = pair
     send_packet(left.socket, (b"x",))
-    assert receive_packet(right.socket, bytearray(1)) == (1, (), False, False, False)
+    assert receive_packet(right.socket, bytearray(1)) == (1, (), False, False, False, 0)
 
 
 def test_a_packet_longer_than_the_buffer_is_truncated_and_the_next_one_whole(pair: Pair) -> None:
@@ -69,8 +69,8 @@ def test_a_packet_longer_than_the_buffer_is_truncated_and_the_next_one_whole(pai
     buffer = bytearray(2)
     for data in (b"long", b"ok"):
         send_packet(left.socket, (data,))
-    assert receive_packet(right.socket, buffer) == (2, (), True, False, False)
-    assert receive_packet(right.socket, buffer) == (2, (), False, False, False)
+    assert receive_packet(right.socket, buffer) == (2, (), True, False, False, 0)
+    assert receive_packet(right.socket, buffer) == (2, (), False, False, False, 0)
     assert buffer == b"ok"
 
 

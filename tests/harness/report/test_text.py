@@ -132,7 +132,7 @@ def test_what_a_worker_writes_cannot_steer_the_terminal(receiving: Plan) -> None
         events=(
             *outcome.events,
             Reported(at=0, worker="a", key="\x1b[2J", value="\x1b[2J"),
-            Offence(at=0, worker="a", text="no message of a worker: '\\x1b'"),
+            Offence(at=0, worker="a", rules="its control channel", text="no message of a worker: '\\x1b'"),
         ),
     )
     told = failure(receiving, outcome)
