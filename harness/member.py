@@ -33,6 +33,7 @@ from sandbox.transport import seqpacket_pair
 REAPED_SECONDS: Final = 10.0
 # Between the end of a worker's control channel and the news of its exit.
 EXIT_TOLD_SECONDS: Final = 0.5
+PF_EXITING: Final = 0x4  # linux/sched.h
 STOPPED_LOOK_SECONDS: Final = 0.001
 # Honest programs send no connect message that has to be refused, mistaken ones a few.
 REFUSED_CONNECTS_MAX: Final = 8
@@ -371,7 +372,12 @@ class Member:
             asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._went_on)
 
     def _went_on(self) -> None:
-        if self.exit_status is None:
+        if self.exit_status is not None or self._process is None:
+            return
+        if is_ending(self._process.pid):
+            # On a busy machine its end takes its time, or the news of it does.
+            asyncio.get_running_loop().call_later(EXIT_TOLD_SECONDS, self._went_on)
+        else:
             self.offended("it closed its control channel and went on")
 
     def offended(self, text: str, rules: str = "its control channel") -> None:
@@ -451,11 +457,20 @@ def limits_of(limits: Limits) -> dict[str, int]:
 
 def has_stopped(pid: int) -> bool:
     """Say whether every thread of this process has stopped, or it is gone."""
+    return all(status[0] in "TtZX" for status in statuses(pid))
+
+
+def is_ending(pid: int) -> bool:
+    """Say whether no thread of this process runs any line of its program any more, or it is gone."""
+    return all(int(status[6]) & PF_EXITING for status in statuses(pid))
+
+
+def statuses(pid: int) -> list[list[str]]:
+    """Return what the kernel tells of each thread of a process, from its state on (proc_pid_stat(5)); none if gone."""
     try:
-        states = [
-            (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        return [
+            (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             for task in Path(f"/proc/{pid}/task").iterdir()
         ]
     except OSError:
-        return True
-    return all(state in "TtZX" for state in states)
+        return []

@@ -42,6 +42,8 @@ from sandbox.worker import Worker
 # What a shell answers for a command that it cannot execute, or cannot find.
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
+# What is never collected.
+KEPT: Final[list[Worker]] = []
 # linux/prctl.h
 PR_SET_PDEATHSIG: Final = 1
 
@@ -135,7 +137,7 @@ def run_program(told: Mapping[str, Any]) -> int:
     faulthandler.register(STACKS_SIGNAL, file=sys.stderr.fileno(), all_threads=True)
     worker = Worker.adopt(told)
     # Its control channel has to stay open until the process ends: closed before, it looks as if the worker wanted that.
-    atexit.register(lambda: worker)
+    KEPT.append(worker)
     module_name, _, function_name = told["program"].partition(":")
     try:
         program = getattr(importlib.import_module(module_name), function_name)

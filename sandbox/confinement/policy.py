@@ -189,7 +189,9 @@ NEVER: Final = tuple(
 # What a native program needs beside: to become itself, and to load its libraries. Landlock limits what it can become.
 NATIVE: Final = (
     *allow("execve", "arch_prctl", "mmap", "mprotect", "getdents64", "wait4", "statfs", "chdir", "fchdir", "dup"),
-    *allow("getxattr", "lgetxattr", "sched_getparam", "prlimit64", "vfork", "readlinkat", "stat", "lstat"),
+    *allow("getxattr", "lgetxattr", "sched_getparam", "vfork", "readlinkat", "stat", "lstat"),
+    # Its own limits: workers of an ordinary user are the same user for the kernel, and could lower each other's.
+    allow_if("prlimit64", Condition(0, 0)),
 )
 
 # What names are made of and used with: the stream and the datagram protocol.

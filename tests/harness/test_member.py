@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from harness.control_channel import Offence
 from harness.journal import Journal
-from harness.member import Member, has_stopped
+from harness.member import Member, has_stopped, is_ending, statuses
 from harness.planner import only_plan_of
 from harness.routing import Routing
 from harness.undertaker import Undertaker
@@ -95,3 +96,28 @@ def test_a_process_has_stopped_when_all_of_its_threads_have() -> None:
         finally:
             process.kill()
     assert has_stopped(process.pid), "one that is gone will do nothing more"
+
+
+LEADER_ENDS: Final = """
+import ctypes, threading, time
+
+def go_on():
+    print("up", flush=True)
+    time.sleep(100)
+
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_is_ending_when_nothing_of_it_runs_any_more() -> None:
+    with subprocess.Popen([sys.executable, "-c", LEADER_ENDS], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            until(lambda: statuses(process.pid)[0][0] == "Z", "its first thread has ended")
+            assert not is_ending(process.pid), "the other one goes on"
+        finally:
+            process.kill()
+        until(lambda: is_ending(process.pid), "it is killed, and nobody has asked for its status")
+    assert is_ending(process.pid), "it is gone"

@@ -32,7 +32,7 @@ Run = Callable[..., Outcome]
 
 # Whose addresses are names.
 BY_NAME: Final = ("stream", "datagram")
-LATE: Final = "within: 500ms"
+LATE: Final = "within: 1s"
 CONNECTED: Final = "- {at: b, do: connect, address: a, as: to_a}\n- {at: a, do: accept, as: to_b}\n"
 CIRCLE: Final = f"{CONNECTED}- {{at: a, do: recvmsg, socket: to_b, {LATE}}}\n- {{at: b, do: recvmsg, socket: to_a}}\n"
 

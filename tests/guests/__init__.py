@@ -1,0 +1,1 @@
+"""Guests: workers that try to break out, one file a misbehaviour, and the proof that they get nothing."""

@@ -1,0 +1,1 @@
+"""After time: more of the processor's, and of anybody's."""

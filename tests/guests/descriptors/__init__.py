@@ -1,0 +1,1 @@
+"""After descriptors: more than were granted, and more of those that were."""

@@ -1,0 +1,25 @@
+"""Tries every number beyond those that it was granted."""
+
+import errno
+import os
+
+from sandbox.abi import FIRST_IMPORT
+from sandbox.worker import Worker
+from tests.guests.guest import NATURE, Guest, reported
+
+# Whatever the profile, nothing but what the topology lists is ever open in a worker.
+GUEST = Guest(NATURE, strict="EBADF", control="EBADF")
+
+
+@reported
+def main(_: Worker) -> str:
+    """Look for a descriptor at each."""
+    for number in range(FIRST_IMPORT, 4096):
+        try:
+            os.fstat(number)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        else:
+            return "success"
+    raise OSError(errno.EBADF, "none")

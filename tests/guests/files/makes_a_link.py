@@ -1,0 +1,16 @@
+"""Gives a file of the host's another name."""
+
+import os
+
+from sandbox.confinement.policy import Layer
+from sandbox.worker import Worker
+from tests.guests.guest import Guest, reported
+
+GUEST = Guest(Layer.SECCOMP, strict="EPERM", without={"seccomp": "ENOENT", "seccomp empty_root own_uid": "EACCES"})
+
+
+@reported
+def main(worker: Worker) -> None:
+    """Link it."""
+    folder = worker.args["scratch"]
+    os.link(folder + "/file", folder + "/linked")

@@ -1,0 +1,17 @@
+"""Reads a file of the supervisor's: the topology."""
+
+import os
+
+from sandbox.confinement.policy import Layer
+from sandbox.worker import Worker
+from tests.guests.guest import Guest, reported
+
+# Its own uid is off as well, for the interpreter may lie where only root comes: the empty root is made before that.
+GUEST = Guest(Layer.EMPTY_ROOT, strict="ENOENT", without={"empty_root own_uid": "EACCES"})
+
+
+@reported
+def main(worker: Worker) -> None:
+    """Read a little of it."""
+    fd = os.open(worker.args["folder"] + "/guests.imclab.yaml", os.O_RDONLY)
+    assert os.read(fd, 1)

@@ -1,0 +1,15 @@
+"""Removes a file of the host's."""
+
+import os
+
+from sandbox.confinement.policy import Layer
+from sandbox.worker import Worker
+from tests.guests.guest import Guest, reported
+
+GUEST = Guest(Layer.SECCOMP, strict="EPERM", without={"seccomp": "ENOENT", "seccomp empty_root own_uid": "EACCES"})
+
+
+@reported
+def main(worker: Worker) -> None:
+    """Remove one that is there for it."""
+    os.unlink(worker.args["scratch"] + "/doomed")

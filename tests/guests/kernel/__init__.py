@@ -1,0 +1,1 @@
+"""After the kernel: the parts of it that nothing honest asks for."""

@@ -1,0 +1,1 @@
+"""After memory: more of it, and that of others."""

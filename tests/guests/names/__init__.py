@@ -1,0 +1,1 @@
+"""After names: who else is there, and what they are called."""

@@ -1,0 +1,1 @@
+"""After the network: other machines, and other programs of this one."""

@@ -1,0 +1,16 @@
+"""Opens a Unix stream socket, which could connect to any name."""
+
+import socket
+
+from sandbox.confinement.policy import Layer
+from sandbox.worker import Worker
+from tests.guests.guest import Guest, reported
+
+# Without seccomp there is a socket; whom it reaches is what connects_to_* ask.
+GUEST = Guest(Layer.SECCOMP, strict="EPERM", without={"seccomp": "success"})
+
+
+@reported
+def main(_: Worker) -> None:
+    """Make one."""
+    socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close()

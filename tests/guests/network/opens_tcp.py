@@ -1,0 +1,16 @@
+"""Opens a TCP socket: the way out to any machine."""
+
+import socket
+
+from sandbox.confinement.policy import Layer
+from sandbox.worker import Worker
+from tests.guests.guest import Guest, reported
+
+# Without seccomp there is a socket, and a network with nobody in it: see connects_by_tcp.
+GUEST = Guest(Layer.SECCOMP, strict="EPERM", without={"seccomp": "success"})
+
+
+@reported
+def main(_: Worker) -> None:
+    """Make one."""
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM).close()

@@ -1,0 +1,1 @@
+"""After processes: more of them, and power over those of others."""

@@ -1,0 +1,24 @@
+"""Reads the secret that a sibling holds, out of its memory."""
+
+import ctypes
+import struct
+
+from sandbox.confinement.policy import Layer
+from sandbox.worker import Worker
+from tests.guests.attempt import call, company
+from tests.guests.company import SECRET
+from tests.guests.guest import Guest, reported
+
+# Without seccomp: the kernel asks whether one may trace the other, and no two may.
+GUEST = Guest(Layer.SECCOMP, strict="SIGSYS", without={"seccomp": "EPERM"}, company=("victim",))
+
+
+@reported
+def main(worker: Worker) -> None:
+    """Copy it by process_vm_readv(2)."""
+    facts, _ = company(worker, "victim")
+    copy = ctypes.create_string_buffer(len(SECRET))
+    ours = struct.pack("QQ", ctypes.addressof(copy), len(SECRET))
+    theirs = struct.pack("QQ", facts["secret_at"], len(SECRET))
+    call("process_vm_readv", facts["pid"], ours, 1, theirs, 1, 0)
+    assert copy.raw == SECRET
