@@ -24,12 +24,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from harness import Outcome
 from harness.events import WorkerKilled
 from harness.planner import only_plan_of
 from harness.supervisor import run_plan
 from sandbox.confinement.policy import Layer
 from tests.guests.guest import CONTROL, GOT, STRICT, Guest
+from tests.guests.processes.leaves_an_orphan import orphan
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -84,6 +87,11 @@ def run_all(compiled: Path) -> dict[str, dict[str, str]]:
         return {name: run(name, found) for name in all_passes()}
 
 
+def left_behind(found: Mapping[str, str | int]) -> list[psutil.Process]:
+    """Return the processes that guests have left behind."""
+    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == orphan(str(found["name"]))]
+
+
 def run(name: str, found: Mapping[str, str | int]) -> dict[str, str]:
     """Run the guests of one pass, and return what each got.
 
@@ -119,6 +127,7 @@ def run_together(name: str, there: Mapping[str, Guest], found: Mapping[str, str 
             break
         exits |= surprising
     assert outcome.workers, outcome.reason
+    assert not left_behind(found), outcome.reason
     return {guest_name: got(outcome, guest_name) for guest_name in there}
 
 

@@ -21,7 +21,6 @@ import pytest
 from harness import run_topology
 from tests.guests.guest import NATURE, SUPERVISOR
 from tests.guests.passes import HERE, ROOT, area_of, compile_natives, guests, is_skipped, passes, run_all
-from tests.guests.processes.leaves_an_orphan import ORPHAN
 from tests.harness.written import write
 
 GUESTS: Final = guests()
@@ -124,14 +123,6 @@ def test_what_stops_a_guest_is_seen_by_its_absence(name: str) -> None:
     guest = GUESTS[name]
     assert guest.strict != guest.control or guest.stopped_by in (NATURE, SUPERVISOR)
     assert guest.strict == guest.control or guest.stopped_by != NATURE
-
-
-def test_nothing_is_left_of_what_guests_left_behind(results: Callable[[str], Results]) -> None:
-    for who in ("root", "user"):
-        if can_be(who):
-            results(who)
-    left = [process for process in psutil.process_iter() if process.name() == ORPHAN]
-    assert [(Path(f"/proc/{q.pid}/status").read_text(), q.parents()) for q in left] == []
 
 
 @pytest.mark.parametrize(("profile", "expected"), [("descriptors", "nobody else"), ("none", "success")])
