@@ -210,10 +210,11 @@ def test_a_server_that_stops_at_a_malformed_message_needs_facets(facets: bool, t
 def test_without_a_quota_nobody_would_be_named_and_all_of_it_be_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # All but what was still on its way when the innocent one had what it wanted, which ends the run.
     monkeypatch.setattr("harness.member.REFUSED_CONNECTS_MAX", 10**6)
     attack = Attack(tmp_path, "refused_flood", "socketpair")
     attack.harms_nobody()
-    assert len(attack.refusals) == 500
+    assert 10 * REFUSED_CONNECTS_MAX < len(attack.refusals) <= 500
 
 
 def test_without_vetting_the_supervisor_would_pass_on_its_own_sockets(
