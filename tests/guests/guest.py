@@ -7,6 +7,7 @@ that ends by itself, got a signal's name or "exit N"; one that broke a rule of i
 
 import errno
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,7 +36,7 @@ class Guest:
     strict, and says what the attempt meets then. `user` has what is different, by pass, where the supervisor is an
     ordinary user; "skipped: why" where there is nothing to be seen then. `company` are the workers whose addresses it
     is granted (`company.py`), `settings` what its entry in the topology says beside, `strict_settings` under strict
-    alone.
+    alone. `machine` is the only architecture that has what it tries.
     """
 
     stopped_by: Layer | str
@@ -46,6 +47,7 @@ class Guest:
     company: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     strict_settings: Mapping[str, Any] = field(default_factory=dict)
+    machine: str = os.uname().machine
 
     @property
     def is_timed(self) -> bool:
@@ -54,6 +56,8 @@ class Guest:
 
     def expected(self, name: str, as_user: bool) -> str:
         """Return what the guest gets in the pass of this name."""
+        if self.machine != os.uname().machine:
+            return f"skipped: only {self.machine} has it"
         passes = {STRICT: self.strict, CONTROL: self.control, **self.without}
         return self.user.get(name, passes[name]) if as_user else passes[name]
 

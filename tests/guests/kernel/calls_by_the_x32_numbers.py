@@ -6,7 +6,13 @@ from tests.guests.attempt import call_number
 from tests.guests.guest import Guest, reported
 
 # Few kernels have them.
-GUEST = Guest(Layer.SECCOMP, strict="SIGSYS", control="success or ENOSYS", without={"seccomp": "success or ENOSYS"})
+GUEST = Guest(
+    Layer.SECCOMP,
+    strict="SIGSYS",
+    control="success or ENOSYS",
+    without={"seccomp": "success or ENOSYS"},
+    machine="x86_64",
+)
 
 X32_BIT = 0x40000000  # asm/unistd.h
 GETPID = 39
