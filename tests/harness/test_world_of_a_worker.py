@@ -260,3 +260,20 @@ def test_the_current_folder_tells_nothing(tmp_path: Path) -> None:
     outcome = run_topology(write(tmp_path, ONE_WORKER, guest=program))
     assert outcome.workers["guest"].reports == {"folder": "/"}
     assert str(Path.cwd()) != "/"
+
+
+def test_the_control_channel_is_open_for_as_long_as_the_program_has_anything_to_say(tmp_path: Path) -> None:
+    program = """
+        import os, sys
+
+        class Last:
+            def flush(self):
+                os.fstat(5)
+                os.write(1, b"open")
+
+        sys.stdout = Last()
+
+        def main(worker): pass
+    """
+    guest = run_topology(write(tmp_path, ONE_WORKER, guest=program)).workers["guest"]
+    assert (guest.stdout.text(), guest.stderr.text()) == ("open", "")
