@@ -1,9 +1,9 @@
 """What each worker of a run is told of its confinement, and the namespaces that they enter."""
 
-import base64
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,16 @@ LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "
 # Uids that no system gives to anybody; where in them a run's begin is drawn, so that runs at the same time differ.
 FIRST_UID: Final = 0x6000_0000
 UIDS: Final = 0x1000_0000
-NOTHING: Final[Mapping[str, Any]] = {"layers": (), "namespaces": ()}
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which of the confinements that the zygote has ready is a worker's (or None), a uid of its own, and its folder."""
+
+    confinement: int | None
+    uid: int
+    folder: str
+
 
 ADVICE: Final[Mapping[Layer, str]] = {
     Layer.PID_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
@@ -45,28 +54,49 @@ def wanted(worker: WorkerPlan) -> frozenset[Layer]:
     return worker.policy.layers - (frozenset() if os.geteuid() == 0 else {Layer.OWN_UID})
 
 
-async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Mapping[str, Any]]:
-    """Make what the workers need to be confined, and return what each is told, by name.
+async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Assignment]:
+    """Have the zygote make ready what the workers need to be confined, and return what is whose, by name.
 
     Raises MissingLayerError for a layer that does not work here and that its profile does not allow to be missing.
     """
+    there = await _working_layers(plan, zygote)
+    kinds = [kind for kind, layer in LAYERS.items() if layer in there]
+    paths = (path for worker in plan.workers.values() for path in shown(worker, plan.folder))
+    confinements = list[Mapping[str, Any]]()
+    assigned = dict[str, Assignment]()
+    first = FIRST_UID + secrets.randbelow(UIDS)
+    for index, (name, worker) in enumerate(plan.workers.items()):
+        layers = wanted(worker) & there
+        confinement = None
+        if layers:
+            told = _told(worker, plan.folder, layers)
+            if told not in confinements:
+                confinements.append(told)
+            confinement = confinements.index(told)
+        # In an empty root there is no such folder; what a native program needs of it is shown.
+        folder = "/" if worker.command and Layer.EMPTY_ROOT in layers else str(plan.folder)
+        assigned[name] = Assignment(confinement, first + index, folder)
+    await zygote.prepare(
+        {
+            "kinds": kinds,
+            "shown": list(dict.fromkeys(paths)) if kinds else [],
+            "folders": [str(plan.folder)],
+            "confinements": confinements,
+        }
+    )
+    return assigned
+
+
+async def _working_layers(plan: Plan, zygote: Zygote) -> frozenset[Layer]:
+    """Return the layers that workers are to have and that work here. Raises MissingLayerError."""
     layers = frozenset[Layer]().union(*map(wanted, plan.workers.values()))
     if not layers:
-        return dict.fromkeys(plan.workers, NOTHING)
+        return layers
     lacking = await zygote.lacking(sorted(layers, key=list(Layer).index))
     for worker in plan.workers.values():
         for layer in wanted(worker) & lacking.keys() - worker.policy.allow_missing:
             raise MissingLayerError(told_missing(worker, layer, lacking[layer]))
-    there = layers - lacking.keys()
-    kinds = [kind for kind, layer in LAYERS.items() if layer in there]
-    if kinds:
-        paths = (path for worker in plan.workers.values() for path in shown(worker, plan.folder))
-        await zygote.make_world(kinds, dict.fromkeys(paths))
-    first = FIRST_UID + secrets.randbelow(UIDS)
-    return {
-        name: _told(worker, plan.folder, wanted(worker) & there, first + index)
-        for index, (name, worker) in enumerate(plan.workers.items())
-    }
+    return layers - lacking.keys()
 
 
 def told_missing(worker: WorkerPlan, layer: Layer, said: str) -> str:
@@ -77,20 +107,18 @@ def told_missing(worker: WorkerPlan, layer: Layer, said: str) -> str:
     return f"{worker.name}: {what} is missing here: {said}{advice}, {allowed}"
 
 
-def _told(worker: WorkerPlan, folder: Path, layers: Iterable[Layer], uid: int) -> Mapping[str, Any]:
-    layers = set(layers)
-    readable, executable = _readable(worker, folder), _executable(worker)
+def _told(worker: WorkerPlan, folder: Path, layers: frozenset[Layer]) -> Mapping[str, Any]:
+    """Return what `sandbox.confinement.confine.Confinement` is told."""
+    readable = _readable(worker, folder)
     native = NATIVE if worker.command else ()
     return {
-        "layers": [layer.value for layer in layers],
-        "namespaces": [kind for kind, layer in LAYERS.items() if layer in layers],
-        "uid": uid,
+        "layers": sorted(layer.value for layer in layers),
         "readable": readable,
         # Where Python looks for a module, it looks what there is.
         "listable": [str(folder)] if any(Path(path).parent == folder for path in readable) else [],
-        "executable": executable,
+        "executable": _executable(worker),
         "abstract_names": worker.policy.abstract_names,
-        "seccomp": base64.b64encode(program_of(worker.policy, native)).decode() if Layer.SECCOMP in layers else "",
+        "seccomp": program_of(worker.policy, native) if Layer.SECCOMP in layers else b"",
     }
 
 

@@ -256,6 +256,7 @@ def manifest(load: Load, command: Mapping[str, Any]) -> dict[str, Any]:
         "exports": False,
         "env": load.environment,
         "limits": {},
-        "confinement": {"namespaces": (), "layers": ()},
+        "confinement": None,
+        "uid": 0,
         **command,
     }

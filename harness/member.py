@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from harness import events
 from harness.capture import Capture
+from harness.confinement import Assignment
 from harness.control_channel import ControlChannel, Offence
 from harness.inspection import Subject
 from harness.inspection.processes import identity_at
@@ -85,7 +86,7 @@ class Member:
 
     # Life
 
-    async def start(self, zygote: Zygote, folder: str, confinement: Mapping[str, Any]) -> None:
+    async def start(self, zygote: Zygote, assigned: Assignment) -> None:
         """Have the zygote fork it, with the descriptors that the plan says. Raises ZygoteError, OSError."""
         with ExitStack() as held:
             ours, theirs = (held.enter_context(ConnectedSocket(end)) for end in seqpacket_pair())
@@ -114,7 +115,7 @@ class Member:
             if self.plan.service_port == EXPORTED:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
-            self._process = await zygote.spawn(manifest(self.plan, folder, confinement), table)
+            self._process = await zygote.spawn(manifest(self.plan, assigned), table)
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
@@ -417,7 +418,7 @@ def names_in(body: Mapping[str, Any]) -> set[str]:
     return {value for value in body.values() if isinstance(value, str)} | set(body.get("descriptors", ()))
 
 
-def manifest(plan: WorkerPlan, folder: str, confinement: Mapping[str, Any]) -> dict[str, Any]:
+def manifest(plan: WorkerPlan, assigned: Assignment) -> dict[str, Any]:
     """Return what `sandbox.start` tells a worker of itself."""
     told: dict[str, Any] = {
         "name": plan.name,
@@ -427,15 +428,14 @@ def manifest(plan: WorkerPlan, folder: str, confinement: Mapping[str, Any]) -> d
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
         "limits": {**plan.policy.limits, **limits_of(plan.limits)},
-        "confinement": confinement,
+        "confinement": assigned.confinement,
+        "uid": assigned.uid,
     }
     if plan.command:
-        # In an empty root there is no such folder.
-        folder = "/" if "mnt" in confinement["namespaces"] else folder
-        return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
+        return told | {"command": plan.command, "folder": assigned.folder, "listens": True, "invalid": None}
     return told | {
         "program": plan.program,
-        "path": [folder],
+        "path": [assigned.folder],
         "argv": [plan.program],
         "args": plan.args,
         "late": [grant.name for grant in plan.late],

@@ -7,12 +7,13 @@ the run's lifeline; whatever becomes of the supervisor, its end closes, and ever
 import _socket
 import asyncio
 import json
+import marshal
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -71,7 +72,7 @@ class Zygote:
         self._pidfd = -1
         self._born: asyncio.Future[None] = self._loop.create_future()
         self._lacking: asyncio.Future[Mapping[str, str]] = self._loop.create_future()
-        self._world: asyncio.Future[str | None] = self._loop.create_future()
+        self._prepared: asyncio.Future[str | None] = self._loop.create_future()
         self._starting: dict[int, asyncio.Future[Process]] = {}
         self._running: dict[int, Process] = {}
         self._pidfds: list[int] = []
@@ -129,17 +130,18 @@ class Zygote:
         found: Mapping[str, str] = await self._lacking
         return {Layer(name): said for name, said in found.items()}
 
-    async def make_world(self, kinds: Iterable[str], shown: Iterable[str]) -> None:
-        """Have namespaces of these kinds made for workers to enter; a root shows these paths and no others.
+    async def prepare(self, common: Mapping[str, Any]) -> None:
+        """Have made ready what is common to workers, as `sandbox.zygote` says.
 
-        Raises ZygoteError, and MissingLayerError where they cannot be made.
+        Raises ZygoteError, and MissingLayerError where that cannot be done.
         """
-        self._world = self._loop.create_future()
-        async with self._sending:
-            await self._send(json.dumps({"world": list(kinds), "shown": list(shown)}).encode(), [])
-        said = await self._world
+        self._prepared = self._loop.create_future()
+        with in_memory(common) as memory:
+            async with self._sending:
+                await self._send(b'{"prepare": null}', [memory])
+        said = await self._prepared
         if said is not None:
-            raise MissingLayerError(f"the workers' namespaces cannot be made: {said}")
+            raise MissingLayerError(f"the workers cannot be confined: {said}")
 
     async def go(self) -> None:
         """Let the workers run that were forked so far, and all later ones at once. Raises ZygoteError."""
@@ -147,10 +149,8 @@ class Zygote:
             await self._send(b'{"go": true}', [])
 
     async def _request(self, worker_id: int, manifest: Mapping[str, Any], table: Mapping[int, int]) -> None:
-        memory = os.memfd_create("imclab-manifest", os.MFD_CLOEXEC)
-        try:
-            os.write(memory, json.dumps(manifest).encode())
-            numbers = sorted(table)
+        numbers = sorted(table)
+        with in_memory(manifest) as memory:
             async with self._sending:
                 for first in range(0, len(numbers), DESCRIPTORS_A_PACKET):
                     targets = numbers[first : first + DESCRIPTORS_A_PACKET]
@@ -158,8 +158,6 @@ class Zygote:
                     fds = [table[number] for number in targets]
                     request = {"spawn": worker_id, "targets": targets, "more": more}
                     await self._send(json.dumps(request).encode(), fds if more else [memory, *fds])
-        finally:
-            os.close(memory)
 
     async def _send(self, request: bytes, fds: list[int]) -> None:
         while True:
@@ -204,8 +202,8 @@ class Zygote:
                 settle(self._starting.pop(worker_id), process)
             case {"lacking": dict(found)}:
                 settle(self._lacking, found)
-            case {"world": said}:
-                settle(self._world, said)
+            case {"prepared": said}:
+                settle(self._prepared, said)
             case {"failed": int(worker_id), "errno": int(number)}:
                 fail(self._starting.pop(worker_id), OSError(number, os.strerror(number)))
             case {"exited": int(worker_id), "status": int(status)}:
@@ -217,7 +215,7 @@ class Zygote:
         error = ZygoteError(why)
         fail(self._born, error)
         fail(self._lacking, error)
-        fail(self._world, error)
+        fail(self._prepared, error)
         for started in self._starting.values():
             fail(started, error)
         for process in self._running.values():
@@ -264,6 +262,17 @@ class Zygote:
             async with asyncio.timeout(BIRTH_SECONDS):
                 await asyncio.shield(self._born)
         self._loop.remove_reader(self._sock.fileno())
+
+
+@contextmanager
+def in_memory(told: Mapping[str, Any]) -> Iterator[int]:
+    """Lend a descriptor of a memfd that says this, as `sandbox.start.read_manifest` reads it."""
+    memory = os.memfd_create("imclab-manifest", os.MFD_CLOEXEC)
+    try:
+        os.write(memory, marshal.dumps(dict(told)))
+        yield memory
+    finally:
+        os.close(memory)
 
 
 def pid_of(pidfd: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import confinement
+from harness.confinement import Assignment
 from harness.director import Director
 from harness.errors import MissingLayerError
 from harness.events import RunStarted
@@ -196,13 +197,13 @@ class Run:
                     text = f"{name} is to have a limit of {value} ({limit}), and ours cannot be more than {hard}"
                     raise Verdict(Status.UNSUPPORTED, text)
 
-    async def _start(self, zygote: Zygote, confinements: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _start(self, zygote: Zygote, assigned: Mapping[str, Assignment]) -> None:
         self.routing.prepare()
         window = asyncio.Semaphore(STARTS_AT_ONCE)
 
         async def start(member: Member) -> None:
             async with window:
-                await member.start(zygote, str(self.plan.folder), confinements[member.plan.name])
+                await member.start(zygote, assigned[member.plan.name])
 
         await together(start(member) for member in self.members.values())
         self.routing.all_started()

@@ -3,14 +3,15 @@
 A Python program is imported and called. A native one is executed, and finds its descriptors as systemd's services do:
 LISTEN_FDS of them from 3 on, LISTEN_PID its own process id, LISTEN_FDNAMES their names.
 
-The manifest says what to do; the supervisor wrote it, and only this process reads it:
+The manifest says what to do; the supervisor wrote it (as marshal does), and only this process reads it:
 
     name, protocol, layout      the worker's; a layout of None is the protocol's usual one
     descriptors         [number, name, kind] of each, from 3 on
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
     limits              name and value of each resource limit
-    confinement         what `confinement/confine.py` puts on, before any line of the program is read
+    confinement         the number of that which is put on before any line of the program is read; None for none
+    uid                 that of its own, where it has one
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
     late, supervised             what it will be granted later, and whether there is a control channel
     command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
@@ -18,10 +19,9 @@ The manifest says what to do; the supervisor wrote it, and only this process rea
 """
 
 import atexit
-import faulthandler
 import fcntl
 import importlib
-import json
+import marshal
 import os
 import resource
 import signal
@@ -32,9 +32,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NoReturn
 
-from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS, STACKS_SIGNAL
-from sandbox.confinement.confine import LayerError, confine, enter
-from sandbox.confinement.kernel import prctl
+from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
+from sandbox.confinement.confine import NOTHING, Confinement, LayerError
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.imc import Imc
 from sandbox.worker import Worker
@@ -44,20 +43,17 @@ CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
 # What is never collected.
 KEPT: Final[list[Worker]] = []
-# linux/prctl.h
-PR_SET_PDEATHSIG: Final = 1
 
 
-def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]], world: Mapping[str, int]) -> NoReturn:
-    """Become the worker that the manifest tells of, with each fd of `placements` at its target number.
-
-    `world` are descriptors of the namespaces that it may be told to enter, by kind.
-    """
+def start(
+    told: Mapping[str, Any], placements: Sequence[tuple[int, int]], confinements: Sequence[Confinement]
+) -> NoReturn:
+    """Become the worker that the manifest tells of, with each fd of `placements` at its target number."""
     status, problem = 1, None
-    confinement = told["confinement"]
+    confinement = NOTHING if told["confinement"] is None else confinements[told["confinement"]]
     try:
         try:
-            enter(confinement, world)
+            confinement.enter()
         except LayerError as error:
             # It can be told once stderr is in its place.
             problem = error
@@ -67,7 +63,7 @@ def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]], world:
         limit(told["limits"])
         if told["exports"]:
             export(told["protocol"], told["layout"])
-        confine(confinement, die_with_parent)
+        confinement.give_up(told["uid"])
         status = execute(told) if "command" in told else run_program(told)
     except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
         traceback.print_exc()
@@ -75,14 +71,9 @@ def start(told: Mapping[str, Any], placements: Sequence[tuple[int, int]], world:
         finish(status)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends. Too late where it has ended: look afterwards."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def read_manifest(fd: int) -> dict[str, Any]:
     """Return what the supervisor tells the worker, and leave no other way to read it."""
-    told: dict[str, Any] = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
+    told: dict[str, Any] = marshal.loads(os.pread(fd, os.lseek(fd, 0, os.SEEK_END), 0))  # noqa: S302 - it is the supervisor's
     os.close(fd)
     return told
 
@@ -129,12 +120,10 @@ def export(protocol: str, layout: str | None) -> None:
 
 def run_program(told: Mapping[str, Any]) -> int:
     """Adopt the descriptors, import the program, run it, and return its exit status."""
-    os.environ.clear()
-    os.environ.update(told["env"])
+    for name, value in told["env"].items():
+        os.environ[name] = value
     sys.path[:0] = told["path"]
     sys.argv[:] = told["argv"]
-    # Where it hangs, the supervisor asks for its stack. An exec forgets the handler, and then it is not asked.
-    faulthandler.register(STACKS_SIGNAL, file=sys.stderr.fileno(), all_threads=True)
     worker = Worker.adopt(told)
     # Its control channel has to stay open until the process ends: closed before, it looks as if the worker wanted that.
     KEPT.append(worker)

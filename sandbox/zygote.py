@@ -10,44 +10,55 @@ arguments, environment) lies in a memfd that only the worker reads, so siblings 
 
     supervisor → zygote   {"spawn": id, "targets": [number, …], "more": bool}   fds: one a target; the last packet's
                                                                                first fd is the manifest
-                          {"world": [kind, …], "shown": [path, …]}             namespaces for the workers to enter
+                          {"prepare": null}                                    fd: what is common to workers, as below
                           {"probe": [layer, …]}                                which of them work here
                           {"go": true}                                         forked workers wait for this
     zygote → supervisor   {"born": pid, "pid_namespace": bool}                  fd: the zygote's pidfd (by the launcher)
                           {"started": id}                                      fd: the worker's pidfd
                           {"exited": id, "status": wait status}
                           {"failed": id, "errno": number}
-                          {"world": null}, {"world": text}                     made; or why not
+                          {"prepared": null}, {"prepared": text}               done; or why not
                           {"lacking": {layer: text, …}}
 
 (A spawn whose targets do not fit one packet's descriptors comes in several; all but the last say more.)
+
+What is common to several workers is made ready before the first fork; it is told in a memfd, like what is one worker's:
+`folders`, where their programs are looked for, and what `sandbox/world.py` says.
 
 No worker runs before all are forked: one that fills its user's quota of descriptors in flight would else keep the
 supervisor and the zygote from passing those of the others.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal wraps each number and handler in an enum
 import _socket
 import atexit
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
 import os
+import random
 import select
 import signal
 import struct
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from sandbox.confinement import namespaces
+from sandbox.abi import STACKS_SIGNAL
+from sandbox.confinement.confine import Confinement
+from sandbox.confinement.kernel import LIBC, checked, die_with_parent
 from sandbox.confinement.policy import Layer
 from sandbox.confinement.probe import lacking
 from sandbox.descriptors import over
-from sandbox.start import die_with_parent, read_manifest, start
-from sandbox.transport import receive_packet, send_packet, seqpacket_pair
+from sandbox.start import read_manifest, start
+from sandbox.transport import receive_packet, send_packet
+from sandbox.world import confinements_of
 
 # linux/sched.h
 CLONE_PIDFD: Final = 0x1000
@@ -62,14 +73,11 @@ CLONE_ARGS: Final = struct.Struct("11Q")
 # linux/prctl.h
 PR_GET_TID_ADDRESS: Final = 40
 
-# PyDLL: the GIL is held, as it must be around a fork.
-_LIBC: Final = ctypes.PyDLL(None, use_errno=True)
-
 REQUEST_BYTES: Final = 65536
 
 # What a worker is likely to import, or needs for the report of an error: loaded once, shared by all.
 PRELOADED: Final = (
-    *("linecache", "mmap", "random", "selectors", "socket", "datetime", "hashlib", "zlib", "math", "encodings.idna"),
+    *("linecache", "mmap", "selectors", "socket", "datetime", "hashlib", "zlib", "math", "encodings.idna"),
     "sandbox.programs.probe",
 )
 
@@ -84,6 +92,12 @@ def main() -> NoReturn:
     for module in PRELOADED:
         importlib.import_module(module)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # What workers change of it is theirs; that there is nothing before is seen to here, once for all.
+    os.environ.clear()
+    # A run leaves nothing behind.
+    sys.dont_write_bytecode = True
+    # Where a worker hangs, the supervisor asks for its stack, on what is its stderr by then. An exec forgets it.
+    faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
     die_with_parent()
     enter_pid_namespace(lifeline)
     die_with_parent()
@@ -125,12 +139,12 @@ def clone(flags: int) -> tuple[int, int]:
     The C library learns of the child's thread id as it does from its own fork, or threads would not work there.
     """
     tid_address = ctypes.c_void_p()
-    _LIBC.prctl(PR_GET_TID_ADDRESS, ctypes.byref(tid_address), 0, 0, 0)
+    LIBC.prctl(PR_GET_TID_ADDRESS, ctypes.byref(tid_address), 0, 0, 0)
     pidfd = ctypes.c_int(-1)
     flags |= CLONE_PIDFD | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
     args = CLONE_ARGS.pack(flags, ctypes.addressof(pidfd), tid_address.value or 0, *[0] * 8)
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_LIBC.syscall(SYS_CLONE3, args, len(args)))
+    pid = int(LIBC.syscall(SYS_CLONE3, args, len(args)))
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0, -1
@@ -139,6 +153,21 @@ def clone(flags: int) -> tuple[int, int]:
     if pid < 0:
         raise OSError(number, os.strerror(number))
     return pid, pidfd.value
+
+
+def fork() -> int:
+    """Fork, and do nothing of what Python's own fork does in the child. Returns the pid, or 0. Raises OSError.
+
+    That would be for what other threads left behind, and here are none; it would touch, and so have the kernel copy,
+    more of our memory than all that a worker does until its program runs. What matters of it is in `differ`.
+    """
+    return checked(int(LIBC.fork()))
+
+
+def differ() -> None:
+    """Have what would otherwise be the same in all forks differ."""
+    random.seed()
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does by itself
 
 
 def map_ids(uid: int, gid: int) -> None:
@@ -160,8 +189,7 @@ class Zygote:
         self._wakeup, self._wakeup_writer = (over(end.detach()) for end in _socket.socketpair())
         self._pending: list[tuple[int, int]] = []
         self._workers: dict[int, int] = {}
-        # The namespaces that workers may enter, by kind.
-        self._world: dict[str, int] = {}
+        self._confinements = list[Confinement]()
         # Reads as ended once we close the writing end.
         self._gate, self._gate_holder = os.pipe()
 
@@ -173,9 +201,7 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # An init is deaf to what it has no handler for, and Python has one for SIGINT.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Collect now, then leave what is here alone: a collection in a worker would write to pages that all share.
-        gc.collect()
-        gc.freeze()
+        self._settle()
         poller = select.poll()
         poller.register(self._lifeline.fileno(), select.POLLIN)
         poller.register(self._wakeup.fileno(), select.POLLIN)
@@ -191,6 +217,11 @@ class Zygote:
         except (BrokenPipeError, ConnectionResetError):
             self._end()
 
+    def _settle(self) -> None:
+        """Collect now, then leave what is here alone: a collection in a worker would write to pages that all share."""
+        gc.collect()
+        gc.freeze()
+
     def _end(self) -> NoReturn:
         """End, and with us, where we are init, all that we ever forked; else at least the workers themselves."""
         for pid in self._workers:
@@ -204,13 +235,14 @@ class Zygote:
         request = json.loads(buffer[: packet.size])
         if "go" in request:
             os.close(self._gate_holder)
+            self._gate_holder = -1
             return
         if "probe" in request:
             found = lacking(map(Layer, request["probe"]))
             tell(self._lifeline, {"lacking": {layer.value: said for layer, said in found.items()}})
             return
-        if "world" in request:
-            tell(self._lifeline, {"world": self._make_world(request["world"], request["shown"])})
+        if "prepare" in request:
+            tell(self._lifeline, {"prepared": self._prepare(read_manifest(*packet.fds))})
             return
         fds = list(packet.fds)
         manifest = -1 if request["more"] else fds.pop(0)
@@ -222,7 +254,7 @@ class Zygote:
     def _spawn(self, worker_id: int, manifest: int, placements: list[tuple[int, int]]) -> None:
         parent = os.getpid()
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as error:
             tell(self._lifeline, {"failed": worker_id, "errno": error.errno})
         else:
@@ -236,26 +268,15 @@ class Zygote:
         for fd in (manifest, *(fd for fd, _ in placements)):
             os.close(fd)
 
-    def _make_world(self, kinds: list[str], shown: list[str]) -> str | None:
-        """Have a child make namespaces, and keep a descriptor of each. Returns what went wrong."""
-        reader, writer = (over(end) for end in seqpacket_pair())
-        pid = os.fork()
-        if not pid:
-            try:
-                fds = namespaces.make(kinds, shown)
-                send_packet(writer, (b"made",), tuple(fds.values()))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the supervisor tells it
-                send_packet(writer, (str(error).encode()[:REQUEST_BYTES],))
-            finally:
-                os._exit(0)
-        writer.close()
-        buffer = bytearray(REQUEST_BYTES)
-        packet = receive_packet(reader, buffer)
-        reader.close()
-        os.waitpid(pid, 0)
-        if len(packet.fds) != len(kinds):
-            return buffer[: packet.size].decode(errors="replace") or "whoever made it ended"
-        self._world = dict(zip(kinds, packet.fds, strict=True))
+    def _prepare(self, common: Mapping[str, Any]) -> str | None:
+        """Make ready what workers will find, so that none has to make it. Returns what went wrong."""
+        try:
+            self._confinements = confinements_of(common)
+        except OSError as error:
+            return str(error)
+        # The import system looks there once, and remembers how.
+        PathFinder.find_spec("", common["folders"])
+        self._settle()
         return None
 
     def _reap(self) -> None:
@@ -274,18 +295,17 @@ class Zygote:
         """Leave everything of the zygote behind and start the program."""
         try:
             die_with_parent()
-            os.close(self._gate_holder)
+            if self._gate_holder >= 0:
+                os.close(self._gate_holder)
             os.read(self._gate, 1)
             if os.getppid() != parent:
                 os._exit(1)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            # These objects must never again close numbers that are the worker's from here on.
-            for sock in (self._lifeline, self._wakeup, self._wakeup_writer):
-                sock.detach()
+            _signal.set_wakeup_fd(-1)
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
             atexit._clear()  # noqa: SLF001 - what is there is the zygote's
-            start(read_manifest(manifest), placements, self._world)
+            differ()
+            start(read_manifest(manifest), placements, self._confinements)
         except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
             traceback.print_exc()
         finally:

@@ -1,72 +1,106 @@
-"""Puts a worker's layers on, one after the other, in the only order that works; each fails closed.
+"""A worker's layers: made ready in the zygote, put on after the fork in the only order that works; each fails closed.
 
-namespaces of the run     while we may still enter them; before the descriptors are in place
+no_new_privs, Landlock    while the ruleset is there, a descriptor; Landlock needs no_new_privs, or to be root
+namespaces of the run     while their descriptors are there, and we may enter them
+                          (its own descriptors in their places, its limits)
 own uid                   before the capabilities that it takes are given up
 user namespace            where it has no power over anything of the others'
-capabilities, no_new_privs, not_dumpable
-Landlock                  needs no_new_privs, and the paths that it names
+capabilities, not_dumpable
 seccomp                   last, for it takes the calls away that the others are made of
 """
 
-import base64
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from sandbox.confinement import capabilities, landlock, namespaces, seccomp
-from sandbox.confinement.kernel import prctl
+from sandbox.confinement.kernel import die_with_parent, prctl
 from sandbox.confinement.policy import Layer
 
 # linux/prctl.h
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
 
+# A layer, and what puts it on: raises OSError.
+Step = tuple[Layer, Callable[[], object]]
+
 
 class LayerError(Exception):
     """A layer that could not be put on."""
 
 
-def enter(told: Mapping[str, Any], run: Mapping[str, int]) -> None:
-    """Enter the run's namespaces (descriptors by kind, borrowed) that the manifest says. Raises LayerError."""
-    for kind in told["namespaces"]:
-        try:
-            namespaces.enter(kind, run[kind])
-        except OSError as error:
-            raise LayerError(f"{namespaces.LAYERS[kind].value}: {error}") from error
+class Confinement:
+    """What workers of one kind put on.
 
-
-def confine(told: Mapping[str, Any], die_with_parent: Callable[[], None]) -> None:
-    """Put on the layers that the manifest says.
-
-    told: layers (their names), uid, readable, listable and executable paths, abstract_names, and the seccomp program in
-    base64. Raises LayerError.
+    told     layers (their names); readable, listable and executable paths, and abstract_names, for Landlock; the
+             seccomp program
+    world    descriptors of the namespaces that the run has, by kind; borrowed, for good
+    ruleset  that which `ruleset_of` makes of it, where Landlock is among the layers; owned
     """
-    layers = set(told["layers"])
-    steps: list[tuple[Layer, Callable[[], object]]] = [
+
+    def __init__(self, told: Mapping[str, Any], world: Mapping[str, int], ruleset: int | None) -> None:
+        layers = {Layer(name) for name in told["layers"]}
+        self._entering: list[Step] = []
+        self._giving_up: list[Step] = []
+        self._has_own_uid = Layer.OWN_UID in layers
         # A user namespace brings all of them back, its own: without one, another uid has no power to drop them.
-        *([] if Layer.USER_NAMESPACE.value in layers else [(Layer.CAPABILITIES, narrow_capabilities)]),
-        (Layer.OWN_UID, lambda: become(told["uid"])),
-        (Layer.USER_NAMESPACE, namespaces.enter_user_namespace),
-        (Layer.CAPABILITIES, give_up_capabilities),
-        (Layer.NO_NEW_PRIVS, lambda: prctl(PR_SET_NO_NEW_PRIVS, 1)),
-        (Layer.NOT_DUMPABLE, lambda: prctl(PR_SET_DUMPABLE, 0)),
-        (
-            Layer.LANDLOCK,
-            lambda: landlock.restrict(
-                told["readable"], told["listable"], told["executable"], abstract_names=told["abstract_names"]
-            ),
-        ),
-        (Layer.SECCOMP, lambda: seccomp.load(base64.b64decode(told["seccomp"]))),
-    ]
-    for layer, put_on in steps:
-        if layer.value in layers:
-            try:
-                put_on()
-            except OSError as error:
-                raise LayerError(f"{layer.value}: {error}") from error
-            if layer in (Layer.OWN_UID, Layer.USER_NAMESPACE):
-                # Whoever changes its ids forgets what is to become of it when its parent dies.
-                die_with_parent()
+        self._narrows_first = Layer.CAPABILITIES in layers and Layer.USER_NAMESPACE not in layers
+        if Layer.NO_NEW_PRIVS in layers:
+            self._entering.append((Layer.NO_NEW_PRIVS, partial(prctl, PR_SET_NO_NEW_PRIVS, 1)))
+        if ruleset is not None:
+            self._entering.append((Layer.LANDLOCK, partial(landlock.restrict, ruleset)))
+        for kind, layer in namespaces.LAYERS.items():
+            if layer in layers:
+                self._entering.append((layer, partial(namespaces.enter, kind, world[kind])))
+        if Layer.USER_NAMESPACE in layers:
+            self._giving_up.append((Layer.USER_NAMESPACE, enter_user_namespace))
+        if Layer.CAPABILITIES in layers:
+            self._giving_up.append((Layer.CAPABILITIES, give_up_capabilities))
+        if Layer.NOT_DUMPABLE in layers:
+            self._giving_up.append((Layer.NOT_DUMPABLE, partial(prctl, PR_SET_DUMPABLE, 0)))
+        if Layer.SECCOMP in layers:
+            program = seccomp.Program(told["seccomp"])
+            self._giving_up.append((Layer.SECCOMP, program.load))
+
+    def enter(self) -> None:
+        """Put on what takes the zygote's descriptors. Raises LayerError."""
+        for layer, put_on in self._entering:
+            attempt(layer, put_on)
+
+    def give_up(self, uid: int) -> None:
+        """Put on the rest, which leaves no power to do more; `uid` is for those that have one of their own.
+
+        Raises LayerError.
+        """
+        if self._narrows_first:
+            attempt(Layer.CAPABILITIES, narrow_capabilities)
+        if self._has_own_uid:
+            attempt(Layer.OWN_UID, partial(become, uid))
+        for layer, put_on in self._giving_up:
+            attempt(layer, put_on)
+
+
+# What workers put on that are not confined.
+NOTHING: Final = Confinement({"layers": ()}, {}, None)
+
+
+def attempt(layer: Layer, put_on: Callable[[], object]) -> None:
+    """Put a layer on. Raises LayerError."""
+    try:
+        put_on()
+    except OSError as error:
+        raise LayerError(f"{layer.value}: {error}") from error
+
+
+def ruleset_of(told: Mapping[str, Any]) -> int:
+    """Return a ruleset that allows what Landlock is to allow. Raises LayerError."""
+    try:
+        return landlock.make_ruleset(
+            told["readable"], told["listable"], told["executable"], abstract_names=told["abstract_names"]
+        )
+    except OSError as error:
+        raise LayerError(f"{Layer.LANDLOCK.value}: {error}") from error
 
 
 def become(uid: int) -> None:
@@ -74,6 +108,15 @@ def become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    # Whoever changes its ids forgets what is to become of it when its parent dies.
+    die_with_parent()
+
+
+def enter_user_namespace() -> None:
+    """Be nobody in a user namespace of our own. Raises OSError."""
+    namespaces.enter_user_namespace()
+    # As above.
+    die_with_parent()
 
 
 def narrow_capabilities() -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 from typing import Any, Final
 
 # PyDLL: the GIL is held, as it must be around a fork; nothing here waits.
@@ -15,6 +16,8 @@ SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 SYS_LANDLOCK_CREATE_RULESET: Final = 444
 SYS_LANDLOCK_ADD_RULE: Final = 445
 SYS_LANDLOCK_RESTRICT_SELF: Final = 446
+# linux/prctl.h
+PR_SET_PDEATHSIG: Final = 1
 
 
 def syscall(number: int, *arguments: Any) -> int:
@@ -35,6 +38,11 @@ def prctl(option: int, *arguments: int) -> int:
     """Change something about this process. Raises OSError."""
     padded = [*arguments, *[0] * (4 - len(arguments))]
     return checked(int(LIBC.prctl(option, *map(ctypes.c_ulong, padded))))
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends. Too late where it has ended: look afterwards."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def unshare(flags: int) -> None:

@@ -38,11 +38,12 @@ def version() -> int:
         return 0
 
 
-def restrict(readable: Iterable[str], listable: Iterable[str], executable: Iterable[str], abstract_names: bool) -> None:
-    """Allow to read what lies beneath these paths, to list these, to read and execute these, and nothing else of files.
+def make_ruleset(
+    readable: Iterable[str], listable: Iterable[str], executable: Iterable[str], abstract_names: bool
+) -> int:
+    """Return a ruleset: to read what lies beneath these paths, to list these, to read and execute these; nothing else.
 
-    Needs no_new_privs. What is open already stays usable. `abstract_names`: sockets of others may be reached by those.
-    Raises OSError.
+    `abstract_names`: sockets of others may be reached by those. The descriptor is the caller's. Raises OSError.
     """
     handled = (1 << FILE_RIGHTS[min(version(), len(FILE_RIGHTS)) - 1]) - 1
     scopes = SCOPE_SIGNAL | (0 if abstract_names else SCOPE_ABSTRACT_UNIX_SOCKET)
@@ -55,9 +56,18 @@ def restrict(readable: Iterable[str], listable: Iterable[str], executable: Itera
             _add(ruleset, path, ACCESS_FS_READ_DIR)
         for path in executable:
             _add(ruleset, path, ACCESS_FS_READ_FILE | ACCESS_FS_EXECUTE)
-        syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
-    finally:
+    except OSError:
         os.close(ruleset)
+        raise
+    return ruleset
+
+
+def restrict(ruleset: int) -> None:
+    """Allow nothing of files but what the ruleset (borrowed) says; what is open already stays usable. Raises OSError.
+
+    Needs no_new_privs, or CAP_SYS_ADMIN.
+    """
+    syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
 
 
 def _add(ruleset: int, path: str, rights: int) -> None:

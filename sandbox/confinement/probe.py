@@ -55,7 +55,7 @@ def _landlock() -> None:
     if version < landlock.VERSION_NEEDED:
         raise OSError(f"version {version}, where {landlock.VERSION_NEEDED} is needed")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    landlock.restrict((), (), (), abstract_names=False)
+    landlock.restrict(landlock.make_ruleset((), (), (), abstract_names=False))
     try:
         os.close(os.open("/", os.O_RDONLY))
     except PermissionError:
@@ -65,7 +65,7 @@ def _landlock() -> None:
 
 def _seccomp() -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    seccomp.load(ALLOW_ALL)
+    seccomp.Program(ALLOW_ALL).load()
 
 
 def _empty_root() -> None:

@@ -11,13 +11,17 @@ SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 INSTRUCTION_BYTES: Final = 8
 
 
-class _Program(ctypes.Structure):
+class _Description(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def load(program: bytes) -> None:
-    """Have the kernel run `program`, BPF instructions of 8 bytes each, from now on. Raises OSError."""
-    instructions = ctypes.create_string_buffer(program, len(program))
-    length = len(program) // INSTRUCTION_BYTES
-    described = _Program(length, ctypes.addressof(instructions))
-    syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(described))
+class Program:
+    """BPF instructions of 8 bytes each, as the kernel takes them."""
+
+    def __init__(self, program: bytes) -> None:
+        self._instructions = ctypes.create_string_buffer(program, len(program))
+        self._described = _Description(len(program) // INSTRUCTION_BYTES, ctypes.addressof(self._instructions))
+
+    def load(self) -> None:
+        """Have the kernel run them at each system call from now on. Raises OSError."""
+        syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(self._described))

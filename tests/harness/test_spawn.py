@@ -17,6 +17,20 @@ zygote.tell = lambda *said: (time.sleep(1), tell(*said))
 zygote.main()
 """
 
+# The manifest of a native worker that is told nothing and ends with 0.
+PASSES = {
+    "descriptors": [],
+    "limits": {},
+    "exports": False,
+    "env": {},
+    "confinement": None,
+    "uid": 0,
+    "command": ["/bin/true", "true"],
+    "folder": "/",
+    "listens": False,
+    "invalid": None,
+}
+
 
 def test_a_start_that_is_given_up_between_clone_and_its_news_leaves_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     async def start_and_give_up() -> None:
@@ -32,3 +46,20 @@ def test_the_pid_of_a_pidfd_is_the_host_s() -> None:
     pidfd = os.pidfd_open(os.getpid())
     assert pid_of(pidfd) == os.getpid()
     os.close(pidfd)
+
+
+def test_a_worker_that_is_forked_after_go_runs_at_once_with_what_it_was_given() -> None:
+    """Not even the number of what `go` closed may be lost to it: the next descriptors of the zygote have that one."""
+
+    async def statuses() -> list[int]:
+        zygote = await Zygote.start()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            await zygote.go()
+            late = [await zygote.spawn(PASSES, dict.fromkeys(range(3), nothing)) for _ in range(2)]
+            return [await process.exited for process in late]
+        finally:
+            os.close(nothing)
+            await zygote.stop()
+
+    assert asyncio.run(statuses()) == [0, 0]

@@ -277,3 +277,40 @@ def test_the_control_channel_is_open_for_as_long_as_the_program_has_anything_to_
     """
     guest = run_topology(write(tmp_path, ONE_WORKER, guest=program)).workers["guest"]
     assert (guest.stdout.text(), guest.stderr.text()) == ("open", "")
+
+
+DIFFERS = """
+    import os, random, tempfile, threading
+
+    def main(worker):
+        said = []
+        thread = threading.Thread(target=lambda: said.append(threading.get_ident()))
+        thread.start()
+        thread.join()
+        lock = threading.Lock()
+        worker.report("random", [random.random(), random.getrandbits(64), os.urandom(8).hex()])
+        worker.report("main thread", threading.main_thread().native_id - threading.get_native_id())
+        worker.report("is main", threading.current_thread() is threading.main_thread())
+        worker.report("threads", [len(said), threading.active_count(), said != [threading.get_ident()]])
+        import calendar
+        worker.report("imported", calendar.MONDAY == 0)
+"""
+
+
+def test_workers_are_forks_that_differ_where_processes_do(tmp_path: Path) -> None:
+    """They are forked without what Python does after a fork; of that, this is what a program may notice."""
+    topology = 'workers: {w: {program: "differs:main", protocol: socketpair, replicas: 3}}'
+    outcome = run_topology(write(tmp_path, topology, differs=DIFFERS))
+    assert outcome.passed, outcome.reason
+    reports = [worker.reports for worker in outcome.workers.values()]
+    drawn = [number for found in reports for number in found["random"]]  # type: ignore[attr-defined]
+    assert len(set(drawn)) == len(drawn) == 9
+    assert [found["main thread"] for found in reports] == [0, 0, 0]
+    assert all(found["is main"] and found["imported"] for found in reports)
+    assert [found["threads"] for found in reports] == [[1, 1, True]] * 3
+
+
+def test_a_worker_leaves_no_bytecode_beside_its_program(tmp_path: Path) -> None:
+    outcome = run_topology(write(tmp_path, ONE_WORKER, guest="def main(worker): import helper\n", helper=""))
+    assert outcome.passed, outcome.reason
+    assert not list(tmp_path.rglob("__pycache__"))
