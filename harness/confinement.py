@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import shutil
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 SANDBOX: Final = str(Path(sandbox.__file__).parent)
 # What native programs load: where libraries are, and what finds and loads them.
 LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+# Of these, what the standard library's own extension modules load.
+OF_THIS_MACHINE: Final = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
+EXTENSIONS: Final = (OF_THIS_MACHINE.removeprefix("/usr"), OF_THIS_MACHINE, "/lib64", "/usr/lib64", "/etc/ld.so.cache")
 LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1")
 # Uids that no system gives to anybody; where in them a run's begin is drawn, so that runs at the same time differ.
 FIRST_UID: Final = 0x6000_0000
@@ -132,15 +137,24 @@ def _readable(worker: WorkerPlan, folder: Path) -> list[str]:
         paths = [*LIBRARIES, worker.command[0]]
     else:
         module = worker.program.partition(":")[0].partition(".")[0]
-        paths = [STANDARD_LIBRARY, SANDBOX, str(folder / module), str(folder / f"{module}.py")]
+        paths = [STANDARD_LIBRARY, *EXTENSIONS, SANDBOX, str(folder / module), str(folder / f"{module}.py")]
     return [path for path in (*paths, *worker.policy.readable) if Path(path).exists()]
 
 
 def _executable(worker: WorkerPlan) -> list[str]:
     if not worker.command:
         return []
-    file = Path(worker.command[0])
-    with file.open("rb") as opened:
+    file = worker.command[0]
+    return [
+        path for path in (file, *interpreters_of(file), *LOADERS) if Path(path).is_absolute() and Path(path).exists()
+    ]
+
+
+def interpreters_of(file: str) -> list[str]:
+    """Return what the kernel executes in place of a script: its interpreter, and what env(1) would look for."""
+    with Path(file).open("rb") as opened:
         first = opened.readline(256)
-    interpreter = [first[2:].split()[0].decode()] if first.startswith(b"#!") and first[2:].split() else []
-    return [path for path in (str(file), *interpreter, *LOADERS) if Path(path).exists()]
+    words = first.removeprefix(b"#!").decode(errors="replace").split() if first.startswith(b"#!") else []
+    if len(words) > 1 and Path(words[0]).name == "env":
+        return [words[0], shutil.which(words[1], path=os.defpath) or ""]
+    return words[:1]

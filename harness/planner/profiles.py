@@ -1,5 +1,6 @@
 """Which policy holds a worker: a profile's, built in or the file's own, or the tightest that its protocol allows."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from harness.seccomp_compiler import is_call
 from harness.topology.load import Location
 from harness.topology.model import Profile, Topology
 from sandbox.confinement.policy import PROFILES, Layer, Policy, allow
-from sandbox.protocols import PROTOCOLS
+from sandbox.protocols import PROTOCOLS, AddressForm
 
 TIGHTEST: Final = "tightest"
 # From the tightest on.
@@ -19,8 +20,9 @@ BY_TIGHTNESS: Final = ("strict", "names")
 class Profiles:
     """The profiles of one cell, by name."""
 
-    def __init__(self, topology: Topology, findings: Findings) -> None:
+    def __init__(self, topology: Topology, folder: Path, findings: Findings) -> None:
         self._own = topology.profiles
+        self._folder = folder
         self._findings = findings
         self._policies: dict[str, Policy] = dict(PROFILES)
         for name in self._own:
@@ -61,7 +63,7 @@ class Profiles:
             base = PROFILES["none"]
         self._check(own, name)
         # One that extends itself by others has been told, and stands for none.
-        self._policies.setdefault(name, extended(name, base, own))
+        self._policies.setdefault(name, extended(name, base, own, self._folder))
         return self._policies[name]
 
     def _check(self, own: Profile, name: str) -> None:
@@ -72,23 +74,38 @@ class Profiles:
                 self._findings.add_once((*path, "allow", index), f"unknown system call {call!r}")
         for index, shown in enumerate(own.readable):
             where = (*path, "readable", index)
-            if not Path(shown).is_absolute():
-                self._findings.add_once(where, f"{shown!r} is no absolute path")
-            elif not Path(shown).exists():
+            if path_of(shown, self._folder) == "/":
+                self._findings.add_once(where, "not all that there is can be readable; name what the program needs")
+            elif not Path(path_of(shown, self._folder)).exists():
                 self._findings.add_once(where, f"{shown!r}: No such file or directory")
 
 
-def extended(name: str, base: Policy, own: Profile) -> Policy:
+def path_of(shown: str, folder: Path) -> str:
+    """Return the path that a profile means, which begins at the file's folder where it is relative."""
+    return os.path.abspath(folder / shown)  # noqa: PTH100 - links are to stay what they are
+
+
+def extended(name: str, base: Policy, own: Profile, folder: Path) -> Policy:
     """Return a policy that is `base` with what a profile says of its own."""
     return replace(
         base,
         name=name,
         allow_missing=base.allow_missing | set(map(Layer, own.allow_missing)),
         rules=(*(rule for rule in base.rules if rule.call not in own.allow), *allow(*own.allow)),
-        readable=(*base.readable, *own.readable),
+        readable=(*base.readable, *(path_of(shown, folder) for shown in own.readable)),
     )
 
 
 def denied(policy: Policy, protocol: str | None) -> list[str]:
-    """Return the calls that the protocol is made of and that the policy takes away."""
-    return sorted(filter(policy.denies, PROTOCOLS[protocol].calls)) if protocol else []
+    """Return what the protocol is made of and the policy takes away: calls; where it leaves them, what names are in."""
+    if not protocol:
+        return []
+    if calls := sorted(filter(policy.denies, PROTOCOLS[protocol].calls)):
+        return calls
+    if PROTOCOLS[protocol].address_form is not AddressForm.TOKEN:
+        return []
+    reached = policy.abstract_names or Layer.LANDLOCK not in policy.layers
+    return [
+        *(["the network that its names are in"] if Layer.NETWORK_NAMESPACE in policy.layers else []),
+        *([] if reached else ["the abstract names of others"]),
+    ]

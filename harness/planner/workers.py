@@ -84,7 +84,7 @@ class Draft:
 def drafts_of(cell: Cell, findings: Findings) -> dict[str, Draft]:
     """Return every worker of the cell by its name, replicas in order."""
     topology = cell.topology
-    profiles = Profiles(topology, findings)
+    profiles = Profiles(topology, cell.folder, findings)
     return {
         name: _draft(name, base, cell, profiles, findings)
         for base, entry in topology.workers.items()
@@ -96,12 +96,13 @@ def refusals(drafts: Iterable[Draft]) -> list[str]:
     """Return why workers cannot be what the file asks for: profiles that do not fit their protocols, each once."""
     reasons: dict[tuple[str, ...], list[str]] = {}
     for draft in drafts:
-        if calls := denied(draft.policy, draft.protocol):
-            users = reasons.setdefault((draft.protocol, draft.policy.name, *calls), [])
+        if taken := denied(draft.policy, draft.protocol):
+            users = reasons.setdefault((draft.protocol, draft.policy.name, *taken), [])
             users += [draft.base] if draft.base not in users else []
     return [
-        f"{protocol} needs {', '.join(calls)}, which the profile {profile} takes away ({', '.join(users)})"
-        for (protocol, profile, *calls), users in reasons.items()
+        f"{protocol} needs {', '.join(taken)}, which the profile {profile} takes away ({', '.join(users)}); "
+        "names leaves it that, and tightest chooses between the two"
+        for (protocol, profile, *taken), users in reasons.items()
     ]
 
 

@@ -174,7 +174,11 @@ class Profile(Model):
         tuple[str, ...], described("More system calls that are allowed, whatever their arguments.", ["mlock"])
     ] = ()
     readable: Annotated[
-        tuple[str, ...], described("More paths that may be read, with all that lies beneath.", ["/usr/share/zoneinfo"])
+        tuple[str, ...],
+        described(
+            "More paths that may be read, with all that lies beneath; a relative one begins at this file's folder.",
+            ["/usr/share/zoneinfo"],
+        ),
     ] = ()
 
 

@@ -13,6 +13,7 @@ SYS_SECCOMP: Final = {"x86_64": 317, "aarch64": 277}[os.uname().machine]
 SYS_CAPSET: Final = {"x86_64": 126, "aarch64": 91}[os.uname().machine]
 SYS_CAPGET: Final = {"x86_64": 125, "aarch64": 90}[os.uname().machine]
 SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
+SYS_MOUNT_SETATTR: Final = 442
 SYS_LANDLOCK_CREATE_RULESET: Final = 444
 SYS_LANDLOCK_ADD_RULE: Final = 445
 SYS_LANDLOCK_RESTRICT_SELF: Final = 446

@@ -3,12 +3,15 @@
 Made once a run, by a child of the zygote that ends at once: descriptors of its namespaces keep them, and workers enter.
 """
 
+import ctypes
 import os
+import stat
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from sandbox.confinement.kernel import LIBC, SYS_PIVOT_ROOT, checked, mount, setns, syscall, unshare
+from sandbox.confinement.kernel import LIBC, SYS_MOUNT_SETATTR, SYS_PIVOT_ROOT, checked, mount, setns, syscall, unshare
 from sandbox.confinement.policy import Layer
 
 # linux/sched.h
@@ -41,8 +44,12 @@ MS_BIND: Final = 4096
 MS_REC: Final = 16384
 MS_PRIVATE: Final = 1 << 18
 MNT_DETACH: Final = 2
-# What a mount of somebody else's user namespace has may not be taken from it: these are asked for again.
-KEPT_FLAGS: Final = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME | os.ST_RELATIME
+MOUNT_ATTR_RDONLY: Final = 1
+MOUNT_ATTR_NOSUID: Final = 2
+MOUNT_ATTR_NODEV: Final = 4
+# linux/fcntl.h
+AT_FDCWD: Final = -100
+AT_RECURSIVE: Final = 0x8000
 
 HOST_NAME: Final = b"worker"
 # Where the new root is put together: a directory that every system has, covered in this mount namespace alone.
@@ -73,27 +80,53 @@ def forget_host_name() -> None:
 
 
 def make_root(shown: Iterable[str]) -> None:
-    """Have a root with nothing in it but the paths `shown`, for reading. Raises OSError."""
+    """Have a root with nothing in it but the paths `shown`, for reading. Raises OSError, which names the path."""
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     # Opened before the place where the root is built is covered, for they may lie in it.
-    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sorted(set(shown))}
+    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in outermost(set(shown))}
     mount("none", BUILT_AT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    for path, fd in opened.items():
-        source, target = Path(f"/proc/self/fd/{fd}"), Path(BUILT_AT + path)
-        if source.is_dir():
-            target.mkdir(0o755, parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(0o755, parents=True, exist_ok=True)
-            target.touch(0o644)
-        mount(str(source), str(target), None, MS_BIND)
-        kept = os.statvfs(target).f_flag & KEPT_FLAGS
-        mount(None, str(target), None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | kept)
-        os.close(fd)
     os.chdir(BUILT_AT)
+    for path, fd in opened.items():
+        try:
+            show(Path(path.lstrip("/")), fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        os.close(fd)
     syscall(SYS_PIVOT_ROOT, b".", b".")
     checked(int(LIBC.umount2(b".", MNT_DETACH)))
     os.chdir("/")
     mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def outermost(paths: set[str]) -> list[str]:
+    """Return those of the paths that lie beneath no other, which is there with that.
+
+    And what links lead to that do lie beneath another, for they will be links still. So whatever has to be made for a
+    path to be shown at, it is made in folders of ours, where no link leads out of them.
+    """
+    paths = paths | {os.path.realpath(path) for path in paths if lies_beneath(path, paths)}
+    return sorted(path for path in paths if not lies_beneath(path, paths))
+
+
+def lies_beneath(path: str, paths: set[str]) -> bool:
+    """Say whether a path lies beneath another one of these."""
+    return not paths.isdisjoint(map(str, Path(path).parents))
+
+
+def show(target: Path, fd: int) -> None:
+    """Have what `fd` (borrowed) stands for at `target`, for reading, with what is mounted beneath. Raises OSError."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        target.mkdir(0o755, parents=True)
+    else:
+        target.parent.mkdir(0o755, parents=True, exist_ok=True)
+        target.touch(0o644)
+    # Who is root in a user namespace alone may not uncover what others mounted.
+    mount(f"/proc/self/fd/{fd}", str(target), None, MS_BIND | MS_REC)
+    # Whoever names a device means it; one that lies in a folder is not meant.
+    nodev = 0 if stat.S_ISCHR(mode) else MOUNT_ATTR_NODEV
+    attributes = struct.pack("4Q", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | nodev, 0, 0, 0)
+    syscall(SYS_MOUNT_SETATTR, AT_FDCWD, bytes(target), AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
 
 
 def enter(kind: str, fd: int) -> None:

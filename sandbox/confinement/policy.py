@@ -180,6 +180,7 @@ NEVER: Final = tuple(
     for call in (
         *("ptrace", "process_vm_readv", "process_vm_writev", "userfaultfd", "bpf", "perf_event_open", "keyctl"),
         *("add_key", "request_key", "mount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsmount"),
+        *("fsconfig", "fspick", "mount_setattr"),
         *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "setns", "unshare"),
         *("open_by_handle_at", "name_to_handle_at", "pidfd_getfd", "process_madvise", "reboot", "swapon", "swapoff"),
         *("iopl", "ioperm", "acct", "quotactl", "kcmp", "syslog", "settimeofday", "clock_settime", "adjtimex"),
@@ -189,7 +190,7 @@ NEVER: Final = tuple(
 # What a native program needs beside: to become itself, and to load its libraries. Landlock limits what it can become.
 NATIVE: Final = (
     *allow("execve", "arch_prctl", "mmap", "mprotect", "getdents64", "wait4", "statfs", "chdir", "fchdir", "dup"),
-    *allow("getxattr", "lgetxattr", "sched_getparam", "vfork", "readlinkat", "stat", "lstat"),
+    *allow("getxattr", "lgetxattr", "sched_getparam", "readlinkat", "stat", "lstat"),
     # Its own limits: workers of an ordinary user are the same user for the kernel, and could lower each other's.
     allow_if("prlimit64", Condition(0, 0)),
 )
@@ -204,6 +205,14 @@ NAMES: Final = (
 )
 
 STRICT_LAYERS: Final = frozenset(Layer)
+# How much of the machine one worker may have that says nothing of its own. Time on the clock is the run's `within`.
+STRICT_LIMITS: Final[Mapping[str, int]] = {
+    "RLIMIT_AS": 4 << 30,
+    "RLIMIT_CPU": 600,
+    "RLIMIT_FSIZE": 1 << 30,
+    "RLIMIT_MEMLOCK": 0,
+    "RLIMIT_NPROC": 512,
+}
 
 PROFILES: Final[Mapping[str, Policy]] = {
     policy.name: policy
@@ -214,14 +223,14 @@ PROFILES: Final[Mapping[str, Policy]] = {
             "strict",
             layers=STRICT_LAYERS,
             rules=(*PLAIN, *BY_ARGUMENT, *READING, *PROBED, *NEVER),
-            limits={"RLIMIT_NPROC": 512, "RLIMIT_FSIZE": 1 << 30, "RLIMIT_AS": 4 << 30, "RLIMIT_MEMLOCK": 0},
+            limits=STRICT_LIMITS,
             abstract_names=False,
         ),
         Policy(
             "names",
             layers=STRICT_LAYERS - {Layer.NETWORK_NAMESPACE},
             rules=(*PLAIN, *BY_ARGUMENT, *READING, *PROBED, *NEVER, *NAMES),
-            limits={"RLIMIT_NPROC": 512, "RLIMIT_FSIZE": 1 << 30, "RLIMIT_AS": 4 << 30, "RLIMIT_MEMLOCK": 0},
+            limits=STRICT_LIMITS,
         ),
     )
 }

@@ -41,6 +41,7 @@ COMPANY: Final[Mapping[str, str]] = {"victim": STRICT, "accomplice": "none"}
 IPC_PRIVATE: Final = 0
 IPC_RMID: Final = 0
 PAGE: Final = 4096
+SEGMENTS_OF_A_RUN: Final = 100
 SOMEBODY_ELSE: Final = 1_999_999_998
 
 
@@ -234,6 +235,10 @@ def surroundings() -> Iterator[dict[str, str | int]]:
         stack.callback(shared.unlink)
         libc = ctypes.CDLL(None, use_errno=True)
         segment = int(libc.shmget(IPC_PRIVATE, PAGE, 0o600))
+        # One of a number that nobody has in a namespace of the run's own, where they begin anew.
+        while segment <= SEGMENTS_OF_A_RUN:
+            libc.shmctl(segment, IPC_RMID, None)
+            segment = int(libc.shmget(IPC_PRIVATE, PAGE, 0o600))
         stack.callback(libc.shmctl, segment, IPC_RMID, None)
         master, tty = os.openpty()
         stack.callback(os.close, master)

@@ -71,7 +71,22 @@ def test_name_protocols_are_refused_under_strict_for_the_calls_that_they_need(
     monkeypatch.setattr("harness.supervisor.Run", None)
     outcome = talk(tmp_path, "strict", protocol)
     assert outcome.status is Status.REFUSED
-    assert outcome.reason == f"{protocol} needs {calls}, which the profile strict takes away (a, b)"
+    assert outcome.reason == (
+        f"{protocol} needs {calls}, which the profile strict takes away (a, b); "
+        "names leaves it that, and tightest chooses between the two"
+    )
+
+
+@pytest.mark.parametrize("protocol", ["stream", "datagram"])
+def test_to_allow_the_calls_of_names_is_not_enough_for_them(protocol: str, tmp_path: Path) -> None:
+    mine = "    profiles: {mine: {extends: strict, allow: [socket, bind, listen, connect, accept4]}}"
+    text = mine + TALK.replace("CONFINEMENT", "mine")
+    outcome = run_topology(write(tmp_path, text), protocol=protocol)
+    assert outcome.status is Status.REFUSED
+    assert outcome.reason.startswith(
+        f"{protocol} needs the network that its names are in, the abstract names of others, "
+        "which the profile mine takes away (a, b); names leaves it that"
+    )
 
 
 def test_tightest_is_strict_or_names_where_the_protocol_needs_names(tmp_path: Path) -> None:
@@ -136,9 +151,13 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         profiles("{mine: {extends: strict, readable: [/nowhere]}}"),
         ["3:47: '/nowhere': No such file or directory"],
     ),
-    "a path that is none": (
+    "a path beside the file that is not there": (
         profiles("{mine: {extends: strict, readable: [etc]}}"),
-        ["3:47: 'etc' is no absolute path"],
+        ["3:47: 'etc': No such file or directory"],
+    ),
+    "everything": (
+        profiles("{mine: {extends: strict, readable: [/etc/..]}}"),
+        ["3:47: not all that there is can be readable; name what the program needs"],
     ),
 }
 
@@ -200,6 +219,136 @@ def test_a_profile_of_one_s_own_is_another_with_something_changed(tmp_path: Path
     assert (none["passwd"], none["hosts"], none["socket"]) == ("done", "done", "done")
     assert (strict["host"], strict["files"], none["files"]) == ("worker", True, False)
     assert none["host"] == os.uname().nodename
+
+
+READS: Final = """
+    def main(worker):
+        for path in worker.args["paths"]:
+            try:
+                with open(path, "rb") as file:
+                    file.read(1)
+                said = "read"
+            except OSError as error:
+                said = type(error).__name__
+            worker.report(path, said)
+"""
+
+
+def test_a_path_may_lie_in_a_folder_that_is_shown_too_and_be_a_link_to_elsewhere(tmp_path: Path) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    for file in (tmp_path / "outer/one", inner / "two", tmp_path / "elsewhere", tmp_path / "unnamed"):
+        file.write_text("something")
+    (tmp_path / "outer/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "outer/dangling").symlink_to(tmp_path / "unnamed")
+    changed = (tmp_path / "elsewhere").stat().st_mtime_ns
+    paths = [str(tmp_path / name) for name in ("outer/one", "outer/inner/two", "outer/link", "elsewhere")]
+    kept = [str(tmp_path / name) for name in ("unnamed", "outer/dangling")]
+    text = f"""
+        profiles:
+          mine: {{extends: strict, readable: [{inner}, {tmp_path}/outer, outer/inner/two, {tmp_path}/outer/link]}}
+          other: {{extends: strict, readable: [/etc/hosts]}}
+          whole: {{extends: strict, readable: [/etc]}}
+        defaults: {{protocol: socketpair, program: "reads:main"}}
+        workers:
+          a: {{confinement: mine, args: {{paths: {paths + kept + ["/etc/hosts"]}}}}}
+          b: {{confinement: other, args: {{paths: [/etc/hosts, /etc/passwd, {paths[0]}]}}}}
+          c: {{confinement: whole, args: {{paths: [/etc/hosts, /etc/passwd]}}}}
+          d: {{confinement: strict, command: [/bin/true]}}
+    """
+    outcome = run_topology(write(tmp_path, text, reads=READS))
+    assert outcome.passed, outcome.reason
+    # Nothing of the host's is touched to show it.
+    assert (tmp_path / "elsewhere").stat().st_mtime_ns == changed
+    found = {name: worker.reports for name, worker in outcome.workers.items()}
+    assert found["a"] == {
+        **dict.fromkeys(paths, "read"),
+        **dict.fromkeys(kept, "FileNotFoundError"),
+        "/etc/hosts": "PermissionError",
+    }
+    # All roots of a run are the same one, of which Landlock leaves each worker its own.
+    assert found["b"] == {"/etc/hosts": "read", "/etc/passwd": "PermissionError", paths[0]: "PermissionError"}
+    assert found["c"] == {"/etc/hosts": "read", "/etc/passwd": "read"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "file", "said"),
+    [
+        ("/sys", "/sys/kernel/uevent_seqnum", "read"),
+        ("/dev", "/dev/zero", "PermissionError"),
+        ("/dev/zero", "/dev/zero", "read"),
+    ],
+)
+def test_a_folder_with_mounts_in_it_can_be_shown_and_a_device_that_is_named(
+    shown: str, file: str, said: str, tmp_path: Path
+) -> None:
+    text = f"""
+        profiles: {{mine: {{extends: strict, readable: [{shown}]}}}}
+        workers: {{a: {{program: "reads:main", protocol: socketpair, confinement: mine, args: {{paths: [{file}]}}}}}}
+    """
+    outcome = run_topology(write(tmp_path, text, reads=READS))
+    assert (outcome.passed, outcome.workers["a"].reports) == (True, {file: said})
+
+
+def test_a_program_of_several_files_is_a_package_or_has_them_named(tmp_path: Path) -> None:
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / "__init__.py").touch()
+    (tmp_path / "several" / "inside.py").write_text("WHAT = 'a package'\n")
+    (tmp_path / "several" / "program.py").write_text(
+        "from several import inside\ndef main(worker): worker.report('what', inside.WHAT)\n"
+    )
+    beside = "import helper\ndef main(worker): worker.report('what', helper.WHAT)\n"
+    text = """
+        profiles: {mine: {extends: strict, readable: [helper.py]}}
+        defaults: {protocol: socketpair, confinement: strict}
+        workers:
+          package: {program: "several.program:main"}
+          named: {program: "beside:main", confinement: mine}
+    """
+    outcome = run_topology(write(tmp_path, text, beside=beside, helper="WHAT = 'a name'"))
+    assert outcome.passed, outcome
+    assert {name: worker.reports["what"] for name, worker in outcome.workers.items()} == {
+        "package": "a package",
+        "named": "a name",
+    }
+
+
+def test_the_whole_standard_library_can_be_imported(tmp_path: Path) -> None:
+    imports = f"""
+        import importlib
+
+        # Those that say something when they are imported, open a browser, or are of other systems.
+        LEFT_OUT = {{"this", "antigravity", "idlelib", "turtledemo", "lib2to3"}}
+
+        def main(worker):
+            failed = {{}}
+            for name in {sorted(name for name in sys.stdlib_module_names if not name.startswith("_"))}:
+                if name not in LEFT_OUT:
+                    try:
+                        importlib.import_module(name)
+                    except ImportError as error:
+                        failed[name] = str(error)
+            worker.report("failed", failed)
+    """
+    text = """
+        matrix: {confinement: [none, strict]}
+        workers: {a: {program: "imports:main", protocol: socketpair, confinement: "{{confinement}}"}}
+    """
+    file = write(tmp_path, text, imports=imports)
+    none, strict = (run_topology(file, confinement=confinement) for confinement in ("none", "strict"))
+    assert none.passed, none.reason
+    assert strict.passed, strict.reason
+    assert strict.workers["a"].reports == none.workers["a"].reports
+
+
+def test_a_script_may_be_executed_by_what_env_finds(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/usr/bin/env sh\necho it runs\n")
+    script.chmod(0o755)
+    text = "workers: {a: {command: [./script], protocol: socketpair, confinement: strict, service_port: none}}\n"
+    outcome = run_topology(write(tmp_path, text))
+    assert outcome.passed, outcome.reason
+    assert outcome.workers["a"].stdout.text() == "it runs\n"
 
 
 # Layers that are missing

@@ -1,11 +1,13 @@
-"""Has children without end, in the one way that a native program may (vfork), here to six hundred."""
+"""Has children without end by vfork, a call of its own, here to six hundred."""
 
-from tests.guests.guest import LIMITS, Guest
+from sandbox.confinement.policy import Layer
+from tests.guests.guest import Guest
 
-# Root has no limit on processes: the user of the second pass, who has its id, has none either.
+# Behind seccomp is the limit on processes. The user of the second pass has root's id, and root has none.
 GUEST = Guest(
-    LIMITS,
-    strict="EAGAIN",
-    user={"strict": "success"},
+    Layer.SECCOMP,
+    strict="EPERM",
+    without={"seccomp": "EAGAIN"},
+    user={"seccomp": "success"},
     settings={"command": ["{{compiled}}/forks_from_c"]},
 )
