@@ -55,8 +55,16 @@ ADVICE: Final[Mapping[Layer, str]] = {
 
 
 def wanted(worker: WorkerPlan) -> frozenset[Layer]:
-    """Return the layers that a worker is to have: a uid of its own only where we may give one."""
-    return worker.policy.layers - (frozenset() if os.geteuid() == 0 else {Layer.OWN_UID})
+    """Return the layers that a worker is to have, of those that it can have.
+
+    A uid of its own is root's to give. What is executed can be looked into by its user, whatever it was before.
+    """
+    impossible = set[Layer]()
+    if os.geteuid():
+        impossible.add(Layer.OWN_UID)
+    if worker.command:
+        impossible.add(Layer.NOT_DUMPABLE)
+    return worker.policy.layers - impossible
 
 
 async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Assignment]:

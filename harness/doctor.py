@@ -20,7 +20,7 @@ PR_SET_DUMPABLE: Final = 4
 
 WHAT: Final[Mapping[Layer, str]] = {
     Layer.NO_NEW_PRIVS: "no program that it executes gains privileges",
-    Layer.NOT_DUMPABLE: "nobody but root can look into it",
+    Layer.NOT_DUMPABLE: "nobody but root can look into it; a native program, which is executed, is without",
     Layer.CAPABILITIES: "it has none of root's powers",
     Layer.OWN_UID: "a user of its own, for root to give",
     Layer.PID_NAMESPACE: "it sees no processes but the run's, and none of these outlives the run",

@@ -256,6 +256,7 @@ def manifest(load: Load, command: Mapping[str, Any]) -> dict[str, Any]:
         "exports": False,
         "env": load.environment,
         "limits": {},
+        "late_limits": {},
         "confinement": None,
         "uid": 0,
         **command,

@@ -428,6 +428,7 @@ def manifest(plan: WorkerPlan, assigned: Assignment) -> dict[str, Any]:
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
         "limits": {**plan.policy.limits, **limits_of(plan.limits)},
+        "late_limits": plan.policy.late_limits,
         "confinement": assigned.confinement,
         "uid": assigned.uid,
     }

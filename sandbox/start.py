@@ -9,7 +9,7 @@ The manifest says what to do; the supervisor wrote it (as marshal does), and onl
     descriptors         [number, name, kind] of each, from 3 on
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
-    limits              name and value of each resource limit
+    limits, late_limits name and value of each resource limit; the late ones are for it alone where it is confined
     confinement         the number of that which is put on before any line of the program is read; None for none
     uid                 that of its own, where it has one
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
@@ -64,6 +64,8 @@ def start(
         if told["exports"]:
             export(told["protocol"], told["layout"])
         confinement.give_up(told["uid"])
+        limit(told["late_limits"])
+        confinement.seal()
         status = execute(told) if "command" in told else run_program(told)
     except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
         traceback.print_exc()

@@ -2,10 +2,11 @@
 
 no_new_privs, Landlock    while the ruleset is there, a descriptor; Landlock needs no_new_privs, or to be root
 namespaces of the run     while their descriptors are there, and we may enter them
-                          (its own descriptors in their places, its limits)
+                          (its own descriptors in their places, limits that it may take power to set)
 own uid                   before the capabilities that it takes are given up
 user namespace            where it has no power over anything of the others'
 capabilities, not_dumpable
+                          (the limit on processes: one from before the user namespace all workers of a user would share)
 seccomp                   last, for it takes the calls away that the others are made of
 """
 
@@ -59,9 +60,7 @@ class Confinement:
             self._giving_up.append((Layer.CAPABILITIES, give_up_capabilities))
         if Layer.NOT_DUMPABLE in layers:
             self._giving_up.append((Layer.NOT_DUMPABLE, partial(prctl, PR_SET_DUMPABLE, 0)))
-        if Layer.SECCOMP in layers:
-            program = seccomp.Program(told["seccomp"])
-            self._giving_up.append((Layer.SECCOMP, program.load))
+        self._program = seccomp.Program(told["seccomp"]) if Layer.SECCOMP in layers else None
 
     def enter(self) -> None:
         """Put on what takes the zygote's descriptors. Raises LayerError."""
@@ -69,16 +68,18 @@ class Confinement:
             attempt(layer, put_on)
 
     def give_up(self, uid: int) -> None:
-        """Put on the rest, which leaves no power to do more; `uid` is for those that have one of their own.
-
-        Raises LayerError.
-        """
+        """Leave all power behind; `uid` is for those that have one of their own. Raises LayerError."""
         if self._narrows_first:
             attempt(Layer.CAPABILITIES, narrow_capabilities)
         if self._has_own_uid:
             attempt(Layer.OWN_UID, partial(become, uid))
         for layer, put_on in self._giving_up:
             attempt(layer, put_on)
+
+    def seal(self) -> None:
+        """Leave no call but those that are allowed. Raises LayerError."""
+        if self._program is not None:
+            attempt(Layer.SECCOMP, self._program.load)
 
 
 # What workers put on that are not confined.

@@ -62,7 +62,8 @@ class Rule:
 class Policy:
     """A profile: its layers, those that may be missing, the rules of its seccomp program, and paths that may be read.
 
-    Calls without a rule fail with EPERM. `limits` are those of a worker that says no others.
+    Calls without a rule fail with EPERM. `limits` are those of a worker that says no others,
+    `late_limits` those that it gets once it is in a user namespace of its own.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     readable: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    late_limits: Mapping[str, int] = field(default_factory=dict)
     abstract_names: bool = True
 
     def denies(self, call: str) -> bool:
@@ -211,8 +213,9 @@ STRICT_LIMITS: Final[Mapping[str, int]] = {
     "RLIMIT_CPU": 600,
     "RLIMIT_FSIZE": 1 << 30,
     "RLIMIT_MEMLOCK": 0,
-    "RLIMIT_NPROC": 512,
 }
+# A user's processes are counted in each user namespace, and in those around it, by the limits of who made them.
+STRICT_LATE_LIMITS: Final[Mapping[str, int]] = {"RLIMIT_NPROC": 512}
 
 PROFILES: Final[Mapping[str, Policy]] = {
     policy.name: policy
@@ -224,6 +227,7 @@ PROFILES: Final[Mapping[str, Policy]] = {
             layers=STRICT_LAYERS,
             rules=(*PLAIN, *BY_ARGUMENT, *READING, *PROBED, *NEVER),
             limits=STRICT_LIMITS,
+            late_limits=STRICT_LATE_LIMITS,
             abstract_names=False,
         ),
         Policy(
@@ -231,6 +235,7 @@ PROFILES: Final[Mapping[str, Policy]] = {
             layers=STRICT_LAYERS - {Layer.NETWORK_NAMESPACE},
             rules=(*PLAIN, *BY_ARGUMENT, *READING, *PROBED, *NEVER, *NAMES),
             limits=STRICT_LIMITS,
+            late_limits=STRICT_LATE_LIMITS,
         ),
     )
 }

@@ -21,6 +21,7 @@ zygote.main()
 PASSES = {
     "descriptors": [],
     "limits": {},
+    "late_limits": {},
     "exports": False,
     "env": {},
     "confinement": None,
