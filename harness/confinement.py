@@ -1,6 +1,8 @@
 """What each worker of a run is told of its confinement, and the namespaces that they enter."""
 
+import math
 import os
+import resource
 import secrets
 import shutil
 import sysconfig
@@ -11,9 +13,9 @@ from typing import Any, Final
 
 import sandbox
 from harness.errors import MissingLayerError
-from harness.plan import Plan, WorkerPlan
+from harness.plan import OPEN_FILES, Limits, Plan, WorkerPlan
 from harness.seccomp_compiler import program_of
-from harness.spawn import Zygote
+from harness.spawn import Terms, Zygote
 from sandbox.confinement.namespaces import LAYERS
 from sandbox.confinement.policy import NATIVE, Layer
 
@@ -33,10 +35,9 @@ UIDS: Final = 0x1000_0000
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which of the confinements that the zygote has ready is a worker's (or None), a uid of its own, and its folder."""
+    """The terms of a worker, and the folder of its program."""
 
-    confinement: int | None
-    uid: int
+    terms: Terms
     folder: str
 
 
@@ -88,14 +89,17 @@ async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Assignment]:
             confinement = confinements.index(told)
         # In an empty root there is no such folder; what a native program needs of it is shown.
         folder = "/" if worker.command and Layer.EMPTY_ROOT in layers else str(plan.folder)
-        assigned[name] = Assignment(confinement, first + index, folder)
+        limits = tuple({**worker.policy.limits, **limits_of(worker.limits)}.items())
+        terms = Terms(confinement, first + index, limits, tuple(worker.policy.late_limits.items()))
+        assigned[name] = Assignment(terms, folder)
     await zygote.prepare(
         {
             "kinds": kinds,
             "shown": list(dict.fromkeys(paths)) if kinds else [],
             "folders": [str(plan.folder)],
             "confinements": confinements,
-        }
+        },
+        (assignment.terms for assignment in assigned.values()),
     )
     return assigned
 
@@ -110,6 +114,18 @@ async def _working_layers(plan: Plan, zygote: Zygote) -> frozenset[Layer]:
         for layer in wanted(worker) & lacking.keys() - worker.policy.allow_missing:
             raise MissingLayerError(told_missing(worker, layer, lacking[layer]))
     return layers - lacking.keys()
+
+
+def limits_of(limits: Limits) -> dict[str, int]:
+    """Return a worker's limits as setrlimit(2) has them. A crash leaves no file behind."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": limits.open_files or (OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)),
+        "RLIMIT_AS": limits.address_space,
+        "RLIMIT_CPU": None if limits.cpu is None else math.ceil(limits.cpu),
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def told_missing(worker: WorkerPlan, layer: Layer, said: str) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.sel_ldr import ARGV0, NO_MODULE, Handed, Load, Refusal, parse
-from harness.spawn import Process, Zygote, ZygoteError
+from harness.spawn import Process, Terms, Zygote, ZygoteError
 from sandbox.abi import ADDRESS_NAME, BOUND_SOCKET_NAME, SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import ImcError
@@ -221,7 +221,7 @@ async def run(load: Load, command: Mapping[str, Any], table: Mapping[int, Descri
     zygote = await Zygote.start()
     try:
         numbers = {number: descriptor.fileno() for number, descriptor in table.items()}
-        process = await zygote.spawn(manifest(load, command), numbers)
+        process = await zygote.spawn(Terms(), manifest(load, command), numbers)
         # Now the module alone has them.
         for descriptor in table.values():
             descriptor.close()
@@ -255,9 +255,5 @@ def manifest(load: Load, command: Mapping[str, Any]) -> dict[str, Any]:
         "descriptors": [descriptors[number] for number in sorted(descriptors)],
         "exports": False,
         "env": load.environment,
-        "limits": {},
-        "late_limits": {},
-        "confinement": None,
-        "uid": 0,
         **command,
     }

@@ -1,9 +1,7 @@
 """One worker of a run, as the supervisor holds it: its process, its control channel, its output, what it said."""
 
 import asyncio
-import math
 import os
-import resource
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -20,7 +18,7 @@ from harness.inspection.processes import identity_at
 from harness.inspection.wiring import Named, named_by
 from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
-from harness.plan import EXPORTED, MAIN, OPEN_FILES, Limits, Own, Readiness, StepPlan, WorkerPlan
+from harness.plan import EXPORTED, MAIN, Own, Readiness, StepPlan, WorkerPlan
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.undertaker import Undertaker
@@ -115,7 +113,7 @@ class Member:
             if self.plan.service_port == EXPORTED:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
-            self._process = await zygote.spawn(manifest(self.plan, assigned), table)
+            self._process = await zygote.spawn(assigned.terms, manifest(self.plan, assigned.folder), table)
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
@@ -418,7 +416,7 @@ def names_in(body: Mapping[str, Any]) -> set[str]:
     return {value for value in body.values() if isinstance(value, str)} | set(body.get("descriptors", ()))
 
 
-def manifest(plan: WorkerPlan, assigned: Assignment) -> dict[str, Any]:
+def manifest(plan: WorkerPlan, folder: str) -> dict[str, Any]:
     """Return what `sandbox.start` tells a worker of itself."""
     told: dict[str, Any] = {
         "name": plan.name,
@@ -427,33 +425,17 @@ def manifest(plan: WorkerPlan, assigned: Assignment) -> dict[str, Any]:
         "descriptors": [[slot.number, slot.name, slot.kind] for slot in plan.slots if slot.number >= SERVICE_PORT],
         "exports": plan.service_port == EXPORTED,
         "env": plan.env,
-        "limits": {**plan.policy.limits, **limits_of(plan.limits)},
-        "late_limits": plan.policy.late_limits,
-        "confinement": assigned.confinement,
-        "uid": assigned.uid,
     }
     if plan.command:
-        return told | {"command": plan.command, "folder": assigned.folder, "listens": True, "invalid": None}
+        return told | {"command": plan.command, "folder": folder, "listens": True, "invalid": None}
     return told | {
         "program": plan.program,
-        "path": [assigned.folder],
+        "path": [folder],
         "argv": [plan.program],
         "args": plan.args,
         "late": [grant.name for grant in plan.late],
         "supervised": True,
     }
-
-
-def limits_of(limits: Limits) -> dict[str, int]:
-    """Return a worker's limits as setrlimit(2) has them. A crash leaves no file behind."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = {
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NOFILE": limits.open_files or (OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)),
-        "RLIMIT_AS": limits.address_space,
-        "RLIMIT_CPU": None if limits.cpu is None else math.ceil(limits.cpu),
-    }
-    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def has_stopped(pid: int) -> bool:

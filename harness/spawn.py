@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,24 @@ class Process:
             signal.pidfd_send_signal(self.pidfd, number)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a fork is before it is told which worker it is, as `sandbox.start` has it."""
+
+    confinement: int | None = None
+    uid: int = 0
+    limits: tuple[tuple[str, int], ...] = ()
+    late_limits: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fork:
+    """A process that waits to be told, over `sock`, which worker to become."""
+
+    process: Process
+    sock: _socket.socket
+
+
 class Zygote:
     """One run's forking server. `pid_namespace`: whether it is the init of one, so that orphans end with it."""
 
@@ -73,9 +91,13 @@ class Zygote:
         self._born: asyncio.Future[None] = self._loop.create_future()
         self._lacking: asyncio.Future[Mapping[str, str]] = self._loop.create_future()
         self._prepared: asyncio.Future[str | None] = self._loop.create_future()
-        self._starting: dict[int, asyncio.Future[Process]] = {}
+        self._forking: dict[int, asyncio.Future[Fork]] = {}
+        # Who is to come and has not been forked, and who has been, ahead of need.
+        self._expected: dict[Terms, None] = {}
+        self._ahead: dict[Terms, asyncio.Future[Fork]] = {}
         self._running: dict[int, Process] = {}
         self._pidfds: list[int] = []
+        self._ways: list[_socket.socket] = []
         self._sending = asyncio.Lock()
         self._last_id = 0
         self._loop.add_reader(sock.fileno(), self._read)
@@ -111,64 +133,78 @@ class Zygote:
             raise
         return zygote
 
-    async def spawn(self, manifest: Mapping[str, Any], table: Mapping[int, int]) -> Process:
-        """Fork a worker with `table` (number → fd, borrowed) as its descriptors; it runs once `go` was said.
+    async def spawn(self, terms: Terms, manifest: Mapping[str, Any], table: Mapping[int, int]) -> Process:
+        """Have a worker with `table` (number → fd, borrowed) as its descriptors; it runs once `go` was said.
 
         Raises ZygoteError, OSError.
         """
+        forked = self._ahead.pop(terms, None) or await self._fork(terms)
+        fork = await forked
+        try:
+            await self._tell(fork.sock, manifest, table)
+        except (BrokenPipeError, ConnectionResetError):
+            """Somebody ended it already, which its exit status will tell."""
+        finally:
+            fork.sock.close()
+        # Whoever becomes a worker goes first.
+        await self._fork_ahead()
+        return fork.process
+
+    async def _fork_ahead(self) -> None:
+        """Have one fork ready for whoever is next. Raises ZygoteError."""
+        if self._expected and not self._ahead:
+            following = next(iter(self._expected))
+            self._ahead[following] = await self._fork(following)
+
+    async def _fork(self, terms: Terms) -> asyncio.Future[Fork]:
+        """Ask for a fork. Raises ZygoteError."""
+        self._expected.pop(terms, None)
         self._last_id += 1
-        started = self._starting[self._last_id] = self._loop.create_future()
-        await self._request(self._last_id, manifest, table)
-        process: Process = await started
-        return process
+        forked = self._forking[self._last_id] = self._loop.create_future()
+        await self._send(json.dumps({"fork": self._last_id, "terms": told_of(terms)}).encode())
+        return forked
 
     async def lacking(self, layers: Iterable[Layer]) -> dict[Layer, str]:
         """Return which of the layers do not work here, each with what the kernel says. Raises ZygoteError."""
         self._lacking = self._loop.create_future()
-        async with self._sending:
-            await self._send(json.dumps({"probe": [layer.value for layer in layers]}).encode(), [])
+        await self._send(json.dumps({"probe": [layer.value for layer in layers]}).encode())
         found: Mapping[str, str] = await self._lacking
         return {Layer(name): said for name, said in found.items()}
 
-    async def prepare(self, common: Mapping[str, Any]) -> None:
-        """Have made ready what is common to workers, as `sandbox.zygote` says.
+    async def prepare(self, common: Mapping[str, Any], expected: Iterable[Terms]) -> None:
+        """Have made ready what is common to workers, as `sandbox.zygote` says, of whom these will be asked for.
 
         Raises ZygoteError, and MissingLayerError where that cannot be done.
         """
         self._prepared = self._loop.create_future()
         with in_memory(common) as memory:
-            async with self._sending:
-                await self._send(b'{"prepare": null}', [memory])
+            await self._send(b'{"prepare": null}', [memory])
         said = await self._prepared
         if said is not None:
             raise MissingLayerError(f"the workers cannot be confined: {said}")
+        self._expected = dict.fromkeys(expected)
+        await self._fork_ahead()
 
     async def go(self) -> None:
         """Let the workers run that were forked so far, and all later ones at once. Raises ZygoteError."""
-        async with self._sending:
-            await self._send(b'{"go": true}', [])
+        await self._send(b'{"go": true}')
 
-    async def _request(self, worker_id: int, manifest: Mapping[str, Any], table: Mapping[int, int]) -> None:
+    async def _tell(self, sock: _socket.socket, manifest: Mapping[str, Any], table: Mapping[int, int]) -> None:
+        """Tell a fork what to become. Raises OSError where it is gone."""
         numbers = sorted(table)
         with in_memory(manifest) as memory:
-            async with self._sending:
-                for first in range(0, len(numbers), DESCRIPTORS_A_PACKET):
-                    targets = numbers[first : first + DESCRIPTORS_A_PACKET]
-                    more = first + DESCRIPTORS_A_PACKET < len(numbers)
-                    fds = [table[number] for number in targets]
-                    request = {"spawn": worker_id, "targets": targets, "more": more}
-                    await self._send(json.dumps(request).encode(), fds if more else [memory, *fds])
+            for first in range(0, len(numbers), DESCRIPTORS_A_PACKET):
+                targets = numbers[first : first + DESCRIPTORS_A_PACKET]
+                more = first + DESCRIPTORS_A_PACKET < len(numbers)
+                fds = [table[number] for number in targets]
+                await sent(sock, marshal.dumps((targets, more)), fds if more else [memory, *fds])
 
-    async def _send(self, request: bytes, fds: list[int]) -> None:
-        while True:
-            try:
-                send_packet(self._sock, (request,), fds, nonblock=True)
-            except BlockingIOError:
-                await writable(self._sock.fileno())
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise ZygoteError(self._last_words()) from error
-            else:
-                return
+    async def _send(self, request: bytes, fds: Sequence[int] = ()) -> None:
+        try:
+            async with self._sending:
+                await sent(self._sock, request, fds)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ZygoteError(self._last_words()) from error
 
     def _read(self) -> None:
         """Take in all that the zygote has said."""
@@ -194,18 +230,19 @@ class Zygote:
                 (self._pidfd,) = self._pidfds = list(packet.fds)
                 self.pid_namespace = pid_namespace
                 settle(self._born, None)
-            case {"started": int(worker_id)}:
-                (pidfd,) = packet.fds
+            case {"forked": int(worker_id)}:
+                pidfd, way = packet.fds
                 self._pidfds.append(pidfd)
                 process = Process(pid_of(pidfd), pidfd, self._loop.create_future())
                 self._running[worker_id] = process
-                settle(self._starting.pop(worker_id), process)
+                self._ways.append(over(way))
+                settle(self._forking.pop(worker_id), Fork(process, self._ways[-1]))
             case {"lacking": dict(found)}:
                 settle(self._lacking, found)
             case {"prepared": said}:
                 settle(self._prepared, said)
             case {"failed": int(worker_id), "errno": int(number)}:
-                fail(self._starting.pop(worker_id), OSError(number, os.strerror(number)))
+                fail(self._forking.pop(worker_id), OSError(number, os.strerror(number)))
             case {"exited": int(worker_id), "status": int(status)}:
                 settle(self._running.pop(worker_id).exited, os.waitstatus_to_exitcode(status))
 
@@ -216,8 +253,8 @@ class Zygote:
         fail(self._born, error)
         fail(self._lacking, error)
         fail(self._prepared, error)
-        for started in self._starting.values():
-            fail(started, error)
+        for forked in self._forking.values():
+            fail(forked, error)
         for process in self._running.values():
             fail(process.exited, error)
 
@@ -252,6 +289,8 @@ class Zygote:
                 self._launcher.stderr.close()
             for pidfd in self._pidfds:
                 os.close(pidfd)
+            for way in self._ways:
+                way.close()
             self._sock.close()
 
     async def _learn_of_birth(self) -> None:
@@ -262,6 +301,27 @@ class Zygote:
             async with asyncio.timeout(BIRTH_SECONDS):
                 await asyncio.shield(self._born)
         self._loop.remove_reader(self._sock.fileno())
+
+
+def told_of(terms: Terms) -> dict[str, Any]:
+    """Return the terms as a fork is told them."""
+    return {
+        "confinement": terms.confinement,
+        "uid": terms.uid,
+        "limits": dict(terms.limits),
+        "late_limits": dict(terms.late_limits),
+    }
+
+
+async def sent(sock: _socket.socket, packet: bytes, fds: Sequence[int]) -> None:
+    """Send a packet with descriptors (borrowed), once there is room. Raises OSError."""
+    while True:
+        try:
+            send_packet(sock, (packet,), fds, nonblock=True)
+        except BlockingIOError:
+            await writable(sock.fileno())
+        else:
+            return
 
 
 @contextmanager

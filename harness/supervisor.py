@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import confinement
-from harness.confinement import Assignment
+from harness.confinement import Assignment, limits_of
 from harness.director import Director
 from harness.errors import MissingLayerError
 from harness.events import RunStarted
 from harness.journal import Journal
 from harness.lookout import Lookout
-from harness.member import Ended, Member, limits_of
+from harness.member import Ended, Member
 from harness.outcome import Outcome, Status, describe_exit
 from harness.plan import Plan
 from harness.planner import only_plan_of

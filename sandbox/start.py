@@ -3,74 +3,118 @@
 A Python program is imported and called. A native one is executed, and finds its descriptors as systemd's services do:
 LISTEN_FDS of them from 3 on, LISTEN_PID its own process id, LISTEN_FDNAMES their names.
 
-The manifest says what to do; the supervisor wrote it (as marshal does), and only this process reads it:
+A fork is on its worker's terms before it is told which one that is:
+
+    confinement         the number of that which is put on before any line of the program is read; None for none
+    uid                 that of its own, where it has one
+    limits, late_limits name and value of each resource limit; the late ones are for it alone where it is confined
+
+The manifest says what to do then; the supervisor wrote it (as marshal does), and only this process reads it:
 
     name, protocol, layout      the worker's; a layout of None is the protocol's usual one
     descriptors         [number, name, kind] of each, from 3 on
     exports             whether to send the address over the control channel before the program runs (sel_ldr -X 5)
     env                 the whole environment
-    limits, late_limits name and value of each resource limit; the late ones are for it alone where it is confined
-    confinement         the number of that which is put on before any line of the program is read; None for none
-    uid                 that of its own, where it has one
     program, path, argv, args    of a Python program: package.module:function, where to look for it first, its arguments
     late, supervised             what it will be granted later, and whether there is a control channel
     command, folder, listens     of a native one: the file and its argv, where it runs, whether it is told LISTEN_*
     invalid                      with which status it ends where it cannot be executed; None: as a shell would
 """
 
+import _socket
 import atexit
 import fcntl
 import importlib
 import marshal
 import os
 import resource
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
 from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
-from sandbox.confinement.confine import NOTHING, Confinement, LayerError
+from sandbox.confinement.confine import Confinement, LayerError
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.imc import Imc
-from sandbox.worker import Worker
+from sandbox.transport import receive_packet
+from sandbox.worker import Imports, Inbox, Worker
 
 # What a shell answers for a command that it cannot execute, or cannot find.
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
+TOLD_BYTES: Final = 65536
 # What is never collected.
 KEPT: Final[list[Worker]] = []
 
 
-def start(
-    told: Mapping[str, Any], placements: Sequence[tuple[int, int]], confinements: Sequence[Confinement]
-) -> NoReturn:
-    """Become the worker that the manifest tells of, with each fd of `placements` at its target number."""
+def start(terms: Mapping[str, Any], confinement: Confinement, sock: _socket.socket, gate: int) -> NoReturn:
+    """Become a worker on these terms, which is told on `sock` (borrowed) who it is, and runs when `gate` has ended."""
     status, problem = 1, None
-    confinement = NOTHING if told["confinement"] is None else confinements[told["confinement"]]
     try:
         try:
             confinement.enter()
-        except LayerError as error:
+            limit(terms["limits"])
+            confinement.give_up(terms["uid"])
+            limit(terms["late_limits"])
+        except (LayerError, OSError, ValueError) as error:
             # It can be told once stderr is in its place.
             problem = error
+        if not is_told(sock):
+            rehearse()
+        told, placements = what_to_become(sock)
+        os.read(gate, 1)
+        # It must never again close a number that is the worker's from here on.
+        sock.detach()
         place_descriptors(placements)
         if problem is not None:
             raise problem
-        limit(told["limits"])
+        limit_open_files(terms["limits"])
         if told["exports"]:
             export(told["protocol"], told["layout"])
-        confinement.give_up(told["uid"])
-        limit(told["late_limits"])
         confinement.seal()
         status = execute(told) if "command" in told else run_program(told)
     except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
         traceback.print_exc()
     finally:
         finish(status)
+
+
+def is_told(sock: _socket.socket) -> bool:
+    """Say whether the supervisor has said what to become, at least the beginning of it."""
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def rehearse() -> None:
+    """Go through much of what any worker does, in vain: the pages that it touches are our own by the time it counts."""
+    exec(compile("def main(worker):\n    return 0\n", "rehearsal", "exec"), {})  # noqa: S102
+    PathFinder.find_spec("a module that there is none of")
+    Imports((), Inbox(Imc("socketpair"), None))
+
+
+def what_to_become(sock: _socket.socket) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+    """Wait for the manifest of a worker and the placements of its descriptors. There may be none to come: then end.
+
+    They come in packets of (targets, more), as marshal writes them, with an fd for each target; the last one, which
+    alone says that there are no more, has the manifest's memfd before them.
+    """
+    buffer = bytearray(TOLD_BYTES)
+    placements = list[tuple[int, int]]()
+    while (packet := receive_packet(sock, buffer)).size:
+        targets, more = marshal.loads(buffer)  # noqa: S302 - it is the supervisor's
+        fds = list(packet.fds)
+        manifest = -1 if more else fds.pop(0)
+        placements += zip(fds, targets, strict=True)
+        if not more:
+            return read_manifest(manifest), placements
+    os._exit(0)
 
 
 def read_manifest(fd: int) -> dict[str, Any]:
@@ -102,11 +146,22 @@ def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
 
 
 def limit(limits: Mapping[str, int]) -> None:
-    """Set the resource limits. What is open above one on open files stays open."""
+    """Set the resource limits, but that on open files: for that it is seen to that it can be set. Raises OSError."""
     for name, value in limits.items():
-        # At the soft limit of processor time comes SIGXCPU, which can be caught, and a second later SIGKILL.
-        hard = value + 1 if name == "RLIMIT_CPU" else value
-        resource.setrlimit(getattr(resource, name), (value, hard))
+        number = getattr(resource, name)
+        if name == "RLIMIT_NOFILE":
+            soft, hard = resource.getrlimit(number)
+            if hard != resource.RLIM_INFINITY and value > hard:
+                resource.setrlimit(number, (soft, value))
+        else:
+            # At the soft limit of processor time comes SIGXCPU, which can be caught, and a second later SIGKILL.
+            resource.setrlimit(number, (value, value + 1 if name == "RLIMIT_CPU" else value))
+
+
+def limit_open_files(limits: Mapping[str, int]) -> None:
+    """Set the limit on open files, once they are open: what is above it stays open."""
+    if "RLIMIT_NOFILE" in limits:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits["RLIMIT_NOFILE"],) * 2)
 
 
 def export(protocol: str, layout: str | None) -> None:

@@ -1,26 +1,29 @@
 """The forking server: one warm interpreter a run, of which every worker is a fork.
 
     supervisor ── starts ──> launcher ── clones itself into a PID namespace, exits ──> zygote (init there)
-    zygote: for each request: fork ──> worker: place descriptors, close the rest, adopt them, import the program, run it
+    zygote: for each request: fork ──> waits to be told what to become
+                                       worker: place descriptors, close the rest, adopt them, import the program, run it
 
-It is started before the supervisor holds anything, with an empty environment, so a worker has nothing to inherit but
-what its request brings. Requests are JSON and SCM_RIGHTS over one SEQPACKET socket, which is the lifeline too: when
-the supervisor is gone it hangs up, the zygote ends, and the kernel ends the workers. What a worker is told (program,
-arguments, environment) lies in a memfd that only the worker reads, so siblings find no trace of it in their memory.
+It is started before the supervisor holds anything, with an empty environment, so a worker has nothing but
+what the supervisor gives it. Requests are JSON and SCM_RIGHTS over one SEQPACKET socket, which is the lifeline too:
+when the supervisor is gone it hangs up, the zygote ends, and the kernel ends the workers.
 
-    supervisor → zygote   {"spawn": id, "targets": [number, …], "more": bool}   fds: one a target; the last packet's
-                                                                               first fd is the manifest
-                          {"prepare": null}                                    fd: what is common to workers, as below
-                          {"probe": [layer, …]}                                which of them work here
-                          {"go": true}                                         forked workers wait for this
-    zygote → supervisor   {"born": pid, "pid_namespace": bool}                  fd: the zygote's pidfd (by the launcher)
-                          {"started": id}                                      fd: the worker's pidfd
+    supervisor → zygote   {"fork": id, "terms": {…}}               as `start.py` has them
+                          {"prepare": null}                       fd: what is common to workers, as below
+                          {"probe": [layer, …]}                   which of them work here
+                          {"go": true}                            workers wait for this
+    zygote → supervisor   {"born": pid, "pid_namespace": bool}     fd: the zygote's pidfd (by the launcher)
+                          {"forked": id}                          fds: the fork's pidfd, and the way to it
                           {"exited": id, "status": wait status}
                           {"failed": id, "errno": number}
-                          {"prepared": null}, {"prepared": text}               done; or why not
+                          {"prepared": null}, {"prepared": text}  done; or why not
                           {"lacking": {layer: text, …}}
 
-(A spawn whose targets do not fit one packet's descriptors comes in several; all but the last say more.)
+The supervisor asks for a fork before it needs one: much of a start is pages that a fork has to have of its own, and for
+whose copies nobody need wait. What to become is told to the fork itself, over a socket of its own, so that neither the
+zygote nor any sibling ever has a descriptor or a word of it:
+
+    supervisor → fork     as `start.what_to_become` has it
 
 What is common to several workers is made ready before the first fork; it is told in a memfd, like what is one worker's:
 `folders`, where their programs are looked for, and what `sandbox/world.py` says.
@@ -51,13 +54,13 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import STACKS_SIGNAL
-from sandbox.confinement.confine import Confinement
+from sandbox.confinement.confine import NOTHING, Confinement
 from sandbox.confinement.kernel import LIBC, checked, die_with_parent
 from sandbox.confinement.policy import Layer
 from sandbox.confinement.probe import lacking
 from sandbox.descriptors import over
 from sandbox.start import read_manifest, start
-from sandbox.transport import receive_packet, send_packet
+from sandbox.transport import receive_packet, send_packet, seqpacket_pair
 from sandbox.world import confinements_of
 
 # linux/sched.h
@@ -176,9 +179,9 @@ def map_ids(uid: int, gid: int) -> None:
         Path("/proc/self", name).write_text(text, encoding="ascii")
 
 
-def tell(lifeline: _socket.socket, message: Mapping[str, Any], fd: int | None = None) -> None:
-    """Send a message to the supervisor. `fd` is borrowed. Raises OSError where it is gone."""
-    send_packet(lifeline, (json.dumps(message).encode(),), () if fd is None else (fd,))
+def tell(lifeline: _socket.socket, message: Mapping[str, Any], *fds: int) -> None:
+    """Send a message to the supervisor. The descriptors are borrowed. Raises OSError where it is gone."""
+    send_packet(lifeline, (json.dumps(message).encode(),), fds)
 
 
 class Zygote:
@@ -187,7 +190,6 @@ class Zygote:
     def __init__(self, lifeline: _socket.socket) -> None:
         self._lifeline = lifeline
         self._wakeup, self._wakeup_writer = (over(end.detach()) for end in _socket.socketpair())
-        self._pending: list[tuple[int, int]] = []
         self._workers: dict[int, int] = {}
         self._confinements = list[Confinement]()
         # Reads as ended once we close the writing end.
@@ -244,29 +246,26 @@ class Zygote:
         if "prepare" in request:
             tell(self._lifeline, {"prepared": self._prepare(read_manifest(*packet.fds))})
             return
-        fds = list(packet.fds)
-        manifest = -1 if request["more"] else fds.pop(0)
-        self._pending += zip(fds, request["targets"], strict=True)
-        if not request["more"]:
-            placements, self._pending = self._pending, []
-            self._spawn(request["spawn"], manifest, placements)
+        self._fork(request["fork"], request["terms"])
 
-    def _spawn(self, worker_id: int, manifest: int, placements: list[tuple[int, int]]) -> None:
+    def _fork(self, worker_id: int, terms: Mapping[str, Any]) -> None:
         parent = os.getpid()
+        ours, theirs = seqpacket_pair()
         try:
             pid = fork()
         except OSError as error:
             tell(self._lifeline, {"failed": worker_id, "errno": error.errno})
         else:
             if not pid:
-                self._become_worker(parent, manifest, placements)
+                self._become_worker(parent, terms, ours)
             self._workers[pid] = worker_id
             # Nobody else reaps, so this pid is still the worker's.
             pidfd = os.pidfd_open(pid)
-            tell(self._lifeline, {"started": worker_id}, pidfd)
+            tell(self._lifeline, {"forked": worker_id}, pidfd, theirs)
             os.close(pidfd)
-        for fd in (manifest, *(fd for fd, _ in placements)):
-            os.close(fd)
+        finally:
+            os.close(ours)
+            os.close(theirs)
 
     def _prepare(self, common: Mapping[str, Any]) -> str | None:
         """Make ready what workers will find, so that none has to make it. Returns what went wrong."""
@@ -291,21 +290,22 @@ class Zygote:
             if pid in self._workers:
                 tell(self._lifeline, {"exited": self._workers.pop(pid), "status": status})
 
-    def _become_worker(self, parent: int, manifest: int, placements: list[tuple[int, int]]) -> NoReturn:
-        """Leave everything of the zygote behind and start the program."""
+    def _become_worker(self, parent: int, terms: Mapping[str, Any], told_by: int) -> NoReturn:
+        """Leave everything of the zygote behind, and become a worker."""
         try:
             die_with_parent()
-            if self._gate_holder >= 0:
-                os.close(self._gate_holder)
-            os.read(self._gate, 1)
             if os.getppid() != parent:
                 os._exit(1)
+            if self._gate_holder >= 0:
+                os.close(self._gate_holder)
             _signal.set_wakeup_fd(-1)
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
             atexit._clear()  # noqa: SLF001 - what is there is the zygote's
             differ()
-            start(read_manifest(manifest), placements, self._confinements)
+            number = terms["confinement"]
+            confinement = NOTHING if number is None else self._confinements[number]
+            start(terms, confinement, over(told_by), self._gate)
         except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
             traceback.print_exc()
         finally:

@@ -6,7 +6,7 @@ import os
 import psutil
 import pytest
 
-from harness.spawn import ROOT, Zygote, pid_of
+from harness.spawn import ROOT, Terms, Zygote, pid_of
 
 LATE = """
 import sys, time
@@ -20,12 +20,8 @@ zygote.main()
 # The manifest of a native worker that is told nothing and ends with 0.
 PASSES = {
     "descriptors": [],
-    "limits": {},
-    "late_limits": {},
     "exports": False,
     "env": {},
-    "confinement": None,
-    "uid": 0,
     "command": ["/bin/true", "true"],
     "folder": "/",
     "listens": False,
@@ -57,7 +53,7 @@ def test_a_worker_that_is_forked_after_go_runs_at_once_with_what_it_was_given() 
         nothing = os.open(os.devnull, os.O_RDWR)
         try:
             await zygote.go()
-            late = [await zygote.spawn(PASSES, dict.fromkeys(range(3), nothing)) for _ in range(2)]
+            late = [await zygote.spawn(Terms(), PASSES, dict.fromkeys(range(3), nothing)) for _ in range(2)]
             return [await process.exited for process in late]
         finally:
             os.close(nothing)
