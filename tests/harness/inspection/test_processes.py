@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -103,13 +104,13 @@ def commands_of(pid: int) -> list[str]:
 
 def test_children_belong_to_the_family() -> None:
     script = "import subprocess; subprocess.run(['sleep', '1000'])"
-    with subprocess.Popen([sys.executable, "-c", script]) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as parent:
         try:
             # It is a fork of its parent before it is a program of its own.
             until(lambda: commands_of(parent.pid)[1:] == ["sleep"], "its child is seen")
         finally:
-            for pid in reversed(family(parent.pid, children())):
-                os.kill(pid, 9)
+            # Not those that are found: what is tested may find too few.
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_a_name_that_looks_like_the_fields_behind_it_misleads_nobody(tmp_path: Path) -> None:
