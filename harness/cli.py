@@ -46,6 +46,7 @@ Set = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan of each run, and start nothing.")]
 Jobs = Annotated[int, typer.Option("-j", metavar="N", min=1, help="So many runs at the same time.")]
+Only = Annotated[list[str] | None, typer.Option(metavar="FIGURE", help="Only this figure; may be said of several.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell what happened in each run.")]
 
 
@@ -108,6 +109,16 @@ def doctor() -> None:
 def sel_ldr(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTION…] -- MODULE ARG…")] = None) -> None:
     """Load one module as sel_ldr does; its options are sel_ldr's own (without a module: what they are)."""
     raise typer.Exit(loader.main(arguments or ()))
+
+
+@app.command()
+def bench(only: Only = None) -> None:
+    """Measure what workers, messages and topologies cost, each beside a peer."""
+    # Nothing else needs what the peers are made of.
+    from harness.bench import figures, table  # noqa: PLC0415
+
+    names = figures.chosen(only or ())
+    typer.echo(table.table(interrupts.run(figures.measured(names))))
 
 
 def status_before(plan: Plan) -> Status:

@@ -1,0 +1,121 @@
+"""How long it takes to start a process: a strictly confined worker, beside what starts processes otherwise.
+
+All are asked for from the same process, warm, one after the other: the zygote and the forkserver are there already, and
+what they load is loaded. Ours is done when the worker announces itself, a native one when it has ended; a peer when it
+has ended, for none of them tells before.
+"""
+
+import os
+import runpy
+import shutil
+import sys
+import time
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final
+
+from harness.bench.lines import Bound, Compared, Line, Reach, Told
+from harness.bench.rounds import Attempt, taking_turns
+from harness.bench.stand import Stand
+
+FIGURE: Final = "start"
+PYTHON: Final = "strict Python worker, until ready"
+NATIVE: Final = "strict /bin/true, until its end"
+FORKSERVER: Final = "multiprocessing forkserver"
+SPAWN: Final = "multiprocessing spawn"
+BWRAP: Final = "bwrap --unshare-all /bin/true"
+SEL_LDR: Final = "sel_ldr, to the first message"
+
+ROUNDS: Final = 7
+TURNS: Final = 10
+SCRIPT: Final = str(Path(__file__).parent / "peers" / "script.py")
+BUBBLEWRAP: Final = ("--unshare-all", "--ro-bind", "/", "/", "/bin/true")
+
+
+async def measure() -> list[Line]:
+    """Start workers and peers in turn."""
+    bubblewrap = shutil.which("bwrap")
+    async with (
+        Stand.of("start", kind="python", workers=1 + ROUNDS * TURNS) as python,
+        Stand.of("start", kind="native", workers=1 + ROUNDS * TURNS) as native,
+    ):
+        with script() as main:
+            attempts: dict[str, Attempt] = {
+                PYTHON: lambda: until_ready(python),
+                FORKSERVER: lambda: by_multiprocessing(get_context("forkserver").Process(target=main.nothing)),
+                NATIVE: lambda: until_its_end(native),
+                SPAWN: lambda: by_multiprocessing(get_context("spawn").Process(target=main.nothing)),
+            }
+            if bubblewrap is not None:
+                attempts[BWRAP] = lambda: by_bubblewrap(bubblewrap)
+            # The first of each has to load what the others find there.
+            await taking_turns(attempts, rounds=1, turns=1)
+            taken = await taking_turns(attempts, ROUNDS, TURNS)
+
+    def compared(what: str, peer: str, at_most: float) -> Line:
+        if peer not in taken:
+            return Told(FIGURE, what, peer, "bubblewrap is not installed")
+        return Compared(FIGURE, what, peer, "ms", taken[what], taken[peer], Reach(Bound.AT_MOST, at_most))
+
+    return [
+        compared(PYTHON, FORKSERVER, 0.4),
+        compared(PYTHON, SPAWN, 0.08),
+        compared(PYTHON, BWRAP, 0.8),
+        Told(FIGURE, PYTHON, SEL_LDR, "2.3 to 4.4 ms where it was measured; it is not here to run"),
+        compared(NATIVE, BWRAP, 1.1),
+    ]
+
+
+async def until_ready(stand: Stand) -> float:
+    """Return the milliseconds from the request for a worker to its announcement."""
+    began = time.perf_counter()
+    member = await stand.start_one()
+    taken = since(began)
+    await member.exited()
+    return taken
+
+
+async def until_its_end(stand: Stand) -> float:
+    """Return the milliseconds from the request for a worker to the news of its end."""
+    began = time.perf_counter()
+    member = await stand.start_one()
+    await member.exited()
+    return since(began)
+
+
+def by_multiprocessing(process: BaseProcess) -> float:
+    """Return the milliseconds that it takes from its start to its end."""
+    began = time.perf_counter()
+    process.start()
+    process.join()
+    return since(began)
+
+
+def by_bubblewrap(file: str) -> float:
+    """Return the milliseconds that bubblewrap takes from its execution to its end."""
+    began = time.perf_counter()
+    os.waitpid(os.posix_spawn(file, (file, *BUBBLEWRAP), {}), 0)
+    return since(began)
+
+
+def since(began: float) -> float:
+    """Return how many milliseconds ago that was."""
+    return (time.perf_counter() - began) * 1000
+
+
+@contextmanager
+def script() -> Iterator[types.ModuleType]:
+    """Be a small script in the eyes of multiprocessing, whose children import again what their parent began with."""
+    main = sys.modules["__main__"]
+    ours = sys.modules["__main__"] = types.ModuleType("__main__")
+    vars(ours).update(runpy.run_path(SCRIPT, run_name="__main__"))
+    # As where a file was run: not a module that was found by its name.
+    ours.__file__, ours.__spec__ = SCRIPT, None
+    try:
+        yield ours
+    finally:
+        sys.modules["__main__"] = main
