@@ -5,7 +5,7 @@ READY := .venv/ready
 TEXT := configs/word-count.txt
 CONFIG ?=
 
-.PHONY: setup run test-sandbox check clean
+.PHONY: setup run test-sandbox bench check clean
 
 setup: $(READY) $(TEXT)
 
@@ -25,6 +25,10 @@ run: setup
 # Every test and every cell of every config, or the cells of one: make test-sandbox CONFIG=configs/global-fd.imclab.yaml
 test-sandbox: setup
 	$(BIN)/python -m pytest --numprocesses 4 $(CONFIG)
+
+# What it costs, beside what others cost: a table, bench.json and bench.svg; four minutes.
+bench: setup
+	$(BIN)/imclab bench
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -47,6 +47,9 @@ Set = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan of each run, and start nothing.")]
 Jobs = Annotated[int, typer.Option("-j", metavar="N", min=1, help="So many runs at the same time.")]
 Only = Annotated[list[str] | None, typer.Option(metavar="FIGURE", help="Only this figure; may be said of several.")]
+Suite = Annotated[bool, typer.Option("--suite", help="Measure the test suite, too.")]
+JsonFile = Annotated[Path, typer.Option(metavar="FILE", help="Where every round is written to.")]
+SvgFile = Annotated[Path, typer.Option(metavar="FILE", help="Where the curve of growth is drawn.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell what happened in each run.")]
 
 
@@ -112,13 +115,24 @@ def sel_ldr(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTI
 
 
 @app.command()
-def bench(only: Only = None) -> None:
-    """Measure what workers, messages and topologies cost, each beside a peer."""
+def bench(
+    only: Only = None,
+    suite: Suite = False,
+    json: JsonFile = Path("bench.json"),
+    svg: SvgFile = Path("bench.svg"),
+) -> None:
+    """Measure what workers, messages and topologies cost, each beside a peer: minutes; 69 where a figure cannot be."""
     # Nothing else needs what the peers are made of.
-    from harness.bench import figures, table  # noqa: PLC0415
+    from harness.bench import figures, files, table  # noqa: PLC0415
+    from harness.bench.machine import machine  # noqa: PLC0415
 
-    names = figures.chosen(only or ())
-    typer.echo(table.table(interrupts.run(figures.measured(names))))
+    names = figures.chosen(only or (), with_suite=suite)
+    files.require_writable(json, svg)
+    measured_on = machine()
+    lines, complete = interrupts.run(figures.measured(names, lambda name: typer.echo(f"{name} …", err=True)))
+    typer.echo(table.table(measured_on, lines))
+    typer.echo(f"\nwritten: {', '.join(map(str, files.write(measured_on, lines, json, svg)))}")
+    raise typer.Exit((Status.PASSED if complete else Status.UNSUPPORTED).exit_code)
 
 
 def status_before(plan: Plan) -> Status:

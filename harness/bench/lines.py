@@ -4,12 +4,10 @@ A figure that has a peer is told as a ratio, ours to the peer's, and a round's r
 in the same moments; so what else the machine does meanwhile falls out of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
-
-ROUNDS_AT_LEAST = 5
 
 
 class Bound(Enum):
@@ -94,4 +92,13 @@ class Told:
     text: str
 
 
-Line = Compared | Measured | Told
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What sizes took: the seconds of each round, by size."""
+
+    figure: str
+    what: str
+    seconds: Mapping[int, Sequence[float]]
+
+
+Line = Compared | Measured | Told | Curve

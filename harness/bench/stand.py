@@ -6,36 +6,29 @@ It is the supervisor's run without its verdict: the same zygote, the same confin
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from harness import confinement
+from harness.bench.runs import plan_of
+from harness.events import WorkerStarted
 from harness.journal import Journal
 from harness.member import Member
 from harness.plan import Plan
-from harness.planner import only_plan_of
 from harness.routing import Routing
 from harness.spawn import Zygote
 from harness.supervisor import STARTS_AT_ONCE
 from harness.undertaker import Undertaker
-
-TOPOLOGIES: Final = Path(__file__).parent / "topologies"
-
-
-def plan_of(name: str, **variables: Any) -> Plan:
-    """Return the plan of the benchmark's topology of this name."""
-    return only_plan_of(TOPOLOGIES / f"{name}.imclab.yaml", variables)
 
 
 class Stand:
     """A run in the hands of whoever measures; its workers are granted nothing. `waiting` are those not started yet."""
 
     def __init__(self, plan: Plan, zygote: Zygote, confinements: dict[str, Any]) -> None:
-        journal, undertaker = Journal(), Undertaker()
+        self._journal = journal = Journal()
+        self._undertaker = undertaker = Undertaker()
         self._plan = plan
         self._zygote = zygote
         self._confinements = confinements
-        self._undertaker = undertaker
         self._routing = Routing(plan, journal, undertaker, lambda *_: None, lambda *_: None)
         self.members = [Member(worker, journal, self._routing, undertaker) for worker in plan.workers.values()]
         self.waiting = list(self.members)
@@ -74,6 +67,11 @@ class Stand:
                 await self.start_one()
 
         await asyncio.gather(*(start() for _ in self.waiting))
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of all workers that were started, as the host has them."""
+        return [event.pid for event in self._journal.events if isinstance(event, WorkerStarted)]
 
     async def _dismiss(self) -> None:
         for member in self.members:

@@ -6,19 +6,14 @@ has ended, for none of them tells before.
 """
 
 import os
-import runpy
 import shutil
-import sys
 import time
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Final
 
 from harness.bench.lines import Bound, Compared, Line, Reach, Told
+from harness.bench.multiprocess import script
 from harness.bench.rounds import Attempt, taking_turns
 from harness.bench.stand import Stand
 
@@ -32,7 +27,6 @@ SEL_LDR: Final = "sel_ldr, to the first message"
 
 ROUNDS: Final = 7
 TURNS: Final = 10
-SCRIPT: Final = str(Path(__file__).parent / "peers" / "script.py")
 BUBBLEWRAP: Final = ("--unshare-all", "--ro-bind", "/", "/", "/bin/true")
 
 
@@ -105,17 +99,3 @@ def by_bubblewrap(file: str) -> float:
 def since(began: float) -> float:
     """Return how many milliseconds ago that was."""
     return (time.perf_counter() - began) * 1000
-
-
-@contextmanager
-def script() -> Iterator[types.ModuleType]:
-    """Be a small script in the eyes of multiprocessing, whose children import again what their parent began with."""
-    main = sys.modules["__main__"]
-    ours = sys.modules["__main__"] = types.ModuleType("__main__")
-    vars(ours).update(runpy.run_path(SCRIPT, run_name="__main__"))
-    # As where a file was run: not a module that was found by its name.
-    ours.__file__, ours.__spec__ = SCRIPT, None
-    try:
-        yield ours
-    finally:
-        sys.modules["__main__"] = main

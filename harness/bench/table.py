@@ -1,33 +1,46 @@
 """The lines as a table for readers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from statistics import median
 from typing import Final
 
-from harness.bench.lines import Compared, Line, Measured, Told
+from harness.bench.lines import Compared, Curve, Line, Measured, Told
 
 HEAD: Final = ("figure", "peer", "ours", "peer's", "ratio", "reach", "")
 # From here on three digits are too few for a whole number.
 WHOLE_FROM: Final = 1000
 
 
-def table(lines: Iterable[Line]) -> str:
-    """Return the table, a row a line."""
+def table(machine: Mapping[str, str], lines: Iterable[Line]) -> str:
+    """Return what was measured on what, a row a line."""
     rows = [HEAD, *map(row, lines)]
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEAD))]
-    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows)
+    # Whatever ends a row may be as long as it likes.
+    columns = zip_longest(*(cells[:-1] for cells in rows), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
+    on = ", ".join(f"{name} {value}" for name, value in machine.items())
+    return "\n".join([on, "", *("  ".join(map(padded, cells, [*widths, 0])).rstrip() for cells in rows)])
+
+
+def padded(cell: str, width: int) -> str:
+    """Return the cell, as wide as its column."""
+    return cell.ljust(width)
 
 
 def row(line: Line) -> tuple[str, ...]:
     """Return the cells of a line."""
     match line:
-        case Told(what=what, peer=peer, text=text):
-            return (what, peer, text, "", "", "", "")
-        case Measured(what=what, ours=ours, unit=unit, reach=reach):
-            return (what, "", quantity(ours, unit), "", "", f"{reach} {unit}", verdict(line))
-        case Compared(what=what, peer=peer, unit=unit, ours=ours, theirs=theirs, reach=reach):
-            cells = (quantity(ours, unit), quantity(theirs, unit), f"{line.ratio:.3g}", f"{reach}")
-            return (what, peer, *cells, verdict(line))
+        case Told():
+            return (line.what, line.peer, line.text)
+        case Curve():
+            sizes = (f"{size} in {quantity(rounds, 's')}" for size, rounds in line.seconds.items())
+            return (line.what, "", ", ".join(sizes))
+        case Measured():
+            amount = quantity(line.ours, line.unit)
+            return (line.what, "", amount, "", "", f"{line.reach} {line.unit}", verdict(line))
+        case Compared():
+            amounts = (quantity(line.ours, line.unit), quantity(line.theirs, line.unit))
+            return (line.what, line.peer, *amounts, f"{line.ratio:.3g}", str(line.reach), verdict(line))
 
 
 def quantity(values: Sequence[float], unit: str) -> str:
@@ -37,5 +50,5 @@ def quantity(values: Sequence[float], unit: str) -> str:
 
 
 def verdict(line: Compared | Measured) -> str:
-    """Return whether it is reached, in a word."""
+    """Return in words whether it is reached."""
     return "reached" if line.is_reached else "not reached"

@@ -1,4 +1,4 @@
-"""What the measured workers do. They hold descriptors and no names, as all workers do."""
+"""A worker that is only started."""
 
 from sandbox.worker import Worker
 
