@@ -15,7 +15,7 @@ WHAT: Final = "connect, accept, close"
 PEER: Final = "raw AF_UNIX stream"
 ROUNDS: Final = 7
 TURNS: Final = 5
-CONNECTIONS: Final = 2000
+CONNECTIONS: Final = 1000
 
 
 async def measure() -> list[Line]:

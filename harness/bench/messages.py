@@ -34,7 +34,11 @@ async def measure() -> list[Line]:
     """Have two workers take turns, and compare what they report. Raises NotMeasured."""
     with on_one_core():
         outcome = await run_of("messages", rounds=ROUNDS, turns=TURNS)
-    reports: Mapping[str, Any] = outcome.workers["client"].reports
+    return lines_of(outcome.workers["client"].reports)
+
+
+def lines_of(reports: Mapping[str, Any]) -> list[Line]:
+    """Return what the client's reports come to: by contest and way, the seconds of each turn of each round."""
     return [
         *(
             Compared(FIGURE, what, peer, "µs", micros(reports[contest][ours]), micros(reports[contest][theirs]), reach)

@@ -8,6 +8,7 @@ has ended, for none of them tells before.
 import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from typing import Final
@@ -49,10 +50,15 @@ async def measure() -> list[Line]:
             # The first of each has to load what the others find there.
             await taking_turns(attempts, rounds=1, turns=1)
             taken = await taking_turns(attempts, ROUNDS, TURNS)
+    return lines_of(taken)
+
+
+def lines_of(taken: Mapping[str, Sequence[float]]) -> list[Line]:
+    """Return what the rounds, by what was started, come to; without those of bubblewrap where there is none."""
 
     def compared(what: str, peer: str, at_most: float) -> Line:
         if peer not in taken:
-            return Told(FIGURE, what, peer, "bubblewrap is not installed")
+            return Told(FIGURE, what, peer, "not installed")
         return Compared(FIGURE, what, peer, "ms", taken[what], taken[peer], Reach(Bound.AT_MOST, at_most))
 
     return [

@@ -1,0 +1,113 @@
+"""The topologies that are measured do what they are measured for, and nothing of them is left."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Final
+
+import psutil
+import pytest
+
+from harness.bench import runs
+from harness.bench.idle import proportional_set_sizes
+from harness.bench.runs import NotMeasured, on_one_core, run_of
+from harness.bench.stand import Stand
+from harness.events import WorkerReady
+from harness.outcome import Outcome, Status
+from harness.plan import Plan
+
+CHILDREN: Final = """
+import json, psutil
+from harness.bench.multiprocess import idle_children, script
+from multiprocessing import get_context
+with idle_children(2) as pids:
+    mains = [psutil.Process(pid).cmdline() for pid in pids]
+left = [pid for pid in pids if psutil.pid_exists(pid)]
+with script() as main:
+    process = get_context("forkserver").Process(target=main.nothing)
+    process.start()
+    process.join()
+print(json.dumps([["spawn_main" in " ".join(main) for main in mains], left, process.exitcode]))
+"""
+
+
+def test_messages_go_in_every_way_of_every_contest() -> None:
+    outcome = asyncio.run(run_of("messages", rounds=1, turns=2))
+    reports = outcome.workers["client"].reports
+    assert {contest: set(ways) for contest, ways in reports.items() if isinstance(ways, dict)} == {
+        "round trip": {"ours", "plain", "piped"},
+        "64 bytes": {"ours", "plain"},
+        "4096 bytes": {"ours", "plain"},
+        "65536 bytes": {"ours", "plain"},
+        "descriptor": {"our_address", "handle", "fds"},
+    }
+    taken = [
+        turns for ways in reports.values() if isinstance(ways, dict) for rounds in ways.values() for turns in rounds
+    ]
+    assert all(len(turns) == 2 and min(turns) > 0 for turns in taken)
+
+
+def test_all_clients_are_answered_by_the_hub() -> None:
+    outcome = asyncio.run(run_of("hub", clients=3))
+    assert {worker.exit_status for worker in outcome.workers.values()} == {0}
+    assert set(outcome.workers) == {"hub", "client.0", "client.1", "client.2"}
+    assert {worker.profile for worker in outcome.workers.values()} == {"strict"}
+
+
+@pytest.mark.usefixtures("open_descriptors")
+@pytest.mark.parametrize("kind", ["python", "native"])
+def test_workers_are_started_one_by_one_and_end_by_themselves(kind: str) -> None:
+    async def exits() -> list[int]:
+        async with Stand.of("start", kind=kind, workers=3) as stand:
+            return [await (await stand.start_one()).exited() for _ in range(2)]
+
+    assert asyncio.run(exits()) == [0, 0]
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.usefixtures("open_descriptors")
+def test_idle_workers_are_there_until_they_are_dismissed() -> None:
+    async def pids() -> list[int]:
+        async with Stand.of("idle", workers=3) as stand:
+            await stand.start_all()
+            assert all(member.was_ready for member in stand.members)
+            if os.geteuid():
+                with pytest.raises(NotMeasured, match="only root may look into workers"):
+                    proportional_set_sizes(stand.pids)
+            else:
+                assert min(proportional_set_sizes(stand.pids)) > 0.1
+            return stand.pids
+
+    found = asyncio.run(pids())
+    assert len(found) == 3
+    assert not any(map(psutil.pid_exists, found))
+
+
+def test_the_peers_of_multiprocessing_run_a_script_and_are_gone_afterwards() -> None:
+    """In a process of its own: what multiprocessing starts stays until that ends."""
+    done = subprocess.run([sys.executable, "-c", CHILDREN], check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == [[True, True], [], 0]
+
+
+def test_one_core_is_given_back() -> None:
+    before = os.sched_getaffinity(0)
+    with on_one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(Status.UNSUPPORTED, NotMeasured), (Status.FAILED, RuntimeError)], ids=str
+)
+def test_a_run_that_does_not_pass_is_no_number(
+    status: Status, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def supervise(plan: Plan) -> Outcome:
+        return Outcome(plan.cell, status, "a reason", workers={}, events=(WorkerReady(at=0, worker="client"),))
+
+    monkeypatch.setattr(runs, "supervise", supervise)
+    with pytest.raises(error, match="a reason"):
+        asyncio.run(run_of("hub", clients=1))
