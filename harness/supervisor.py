@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness import confinement
-from harness.confinement import Assignment, limits_of
+from harness.confinement import limits_of
 from harness.director import Director
 from harness.errors import MissingLayerError
 from harness.events import RunStarted
@@ -149,6 +149,7 @@ class Run:
         self.director = Director(self.members, self.journal)
         self.lookout = Lookout(plan, self.members, self.routing, self.director.pending)
         self._zygote: Zygote | None = None
+        self._assigned: Mapping[str, confinement.Assignment] = {}
 
     def _deliver(self, importer: str, name: str, address: SocketAddress) -> None:
         self.members[importer].deliver(name, address)
@@ -163,11 +164,9 @@ class Run:
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""
-        self._require_descriptors()
-        self._require_limits()
-        self._zygote = await Zygote.start()
-        self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
-        await self._start(self._zygote, await confinement.prepare(self.plan, self._zygote))
+        await self.prepare()
+        await self._start_all()
+        await self.go()
         async with tasks() as group:
             watchers = [group.create_task(self._watch(member)) for member in self.members.values()]
             await together(self._wait_until_ready(member) for member in self.members.values())
@@ -175,6 +174,37 @@ class Run:
                 await self.director.play(self.plan.stages)
                 await together(member.stop(self.lookout.look) for member in self.members.values())
             await asyncio.wait(watchers)
+
+    async def prepare(self) -> None:
+        """Have a zygote, and all that the workers will start with. Raises Verdict where the machine lacks some."""
+        self._require_descriptors()
+        self._require_limits()
+        self._zygote = await Zygote.start()
+        self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
+        self._assigned = await confinement.prepare(self.plan, self._zygote)
+        self.routing.prepare()
+
+    async def _start_all(self) -> None:
+        window = asyncio.Semaphore(STARTS_AT_ONCE)
+
+        async def start(member: Member) -> None:
+            async with window:
+                await self.start(member)
+
+        await together(start(member) for member in self.members.values())
+
+    async def start(self, member: Member) -> None:
+        """Have a worker forked, once all is prepared; it runs after `go`."""
+        assert self._zygote is not None  # noqa: S101 - it was prepared
+        await member.start(self._zygote, self._assigned[member.plan.name])
+
+    async def go(self) -> None:
+        """Let the workers run, and those that are started later at once."""
+        assert self._zygote is not None  # noqa: S101 - it was prepared
+        self.routing.all_started()
+        await self._zygote.go()
+        for member in self.members.values():
+            member.began()
 
     def _require_descriptors(self) -> None:
         """Refuse, rather than run out of descriptors in the middle. Raises Verdict."""
@@ -196,20 +226,6 @@ class Run:
                 if os.geteuid() and hard != resource.RLIM_INFINITY and value > hard:
                     text = f"{name} is to have a limit of {value} ({limit}), and ours cannot be more than {hard}"
                     raise Verdict(Status.UNSUPPORTED, text)
-
-    async def _start(self, zygote: Zygote, assigned: Mapping[str, Assignment]) -> None:
-        self.routing.prepare()
-        window = asyncio.Semaphore(STARTS_AT_ONCE)
-
-        async def start(member: Member) -> None:
-            async with window:
-                await member.start(zygote, assigned[member.plan.name])
-
-        await together(start(member) for member in self.members.values())
-        self.routing.all_started()
-        await zygote.go()
-        for member in self.members.values():
-            member.began()
 
     async def _wait_until_ready(self, member: Member) -> None:
         name = member.plan.name
