@@ -26,7 +26,7 @@ run: setup
 test-sandbox: setup
 	$(BIN)/python -m pytest --numprocesses 4 $(CONFIG)
 
-# What it costs, beside what others cost: a table, bench.json and bench.svg; four minutes.
+# What it costs, beside what others cost: a table, bench.json and bench.svg.
 bench: setup
 	$(BIN)/imclab bench
 
