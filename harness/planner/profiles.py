@@ -15,6 +15,8 @@ from sandbox.protocols import PROTOCOLS, AddressForm
 TIGHTEST: Final = "tightest"
 # From the tightest on.
 BY_TIGHTNESS: Final = ("strict", "names")
+# The kernel gives these to whoever has no privileges only where none can be gained.
+NEEDS_NO_NEW_PRIVS: Final = frozenset({Layer.LANDLOCK, Layer.SECCOMP})
 
 
 class Profiles:
@@ -61,14 +63,26 @@ class Profiles:
             others = [*PROFILES, *(other for other in self._own if other != name)]
             self._findings.known(own.extends, others, path, "profile")
             base = PROFILES["none"]
-        self._check(own, name)
+        self._check(own, name, base)
         # One that extends itself by others has been told, and stands for none.
         self._policies.setdefault(name, extended(name, base, own, self._folder))
         return self._policies[name]
 
-    def _check(self, own: Profile, name: str) -> None:
-        """Find calls that there are none of, and paths that cannot be shown."""
+    def _check(self, own: Profile, name: str, base: Policy) -> None:
+        """Find layers that cannot be left off, calls that there are none of, and paths that cannot be shown."""
         path = ("profiles", name)
+        left = base.layers - set(map(Layer, own.without))
+        for index, layer in enumerate(map(Layer, own.without)):
+            where = (*path, "without", index)
+            if layer not in base.layers:
+                self._findings.add_once(where, f"{own.extends} has no layer {layer.value} that could be left off")
+            elif layer is Layer.NO_NEW_PRIVS and (
+                needing := sorted(other.value for other in left & NEEDS_NO_NEW_PRIVS)
+            ):
+                text = (
+                    f"{' and '.join(needing)} cannot be without {layer.value}; leave {' and '.join(needing)} off, too"
+                )
+                self._findings.add_once(where, text)
         for index, call in enumerate(own.allow):
             if not is_call(call):
                 self._findings.add_once((*path, "allow", index), f"unknown system call {call!r}")
@@ -90,6 +104,7 @@ def extended(name: str, base: Policy, own: Profile, folder: Path) -> Policy:
     return replace(
         base,
         name=name,
+        layers=base.layers - set(map(Layer, own.without)),
         allow_missing=base.allow_missing | set(map(Layer, own.allow_missing)),
         rules=(*(rule for rule in base.rules if rule.call not in own.allow), *allow(*own.allow)),
         readable=(*base.readable, *(path_of(shown, folder) for shown in own.readable)),

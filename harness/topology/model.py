@@ -170,6 +170,10 @@ class Profile(Model):
     allow_missing: Annotated[
         tuple[LayerName, ...], described("Layers without which it goes where the kernel lacks them.", ["landlock"])
     ] = ()
+    without: Annotated[
+        tuple[LayerName, ...],
+        described("Layers that are left off, whatever the kernel has: to see what each is for.", ["network_namespace"]),
+    ] = ()
     allow: Annotated[
         tuple[str, ...], described("More system calls that are allowed, whatever their arguments.", ["mlock"])
     ] = ()

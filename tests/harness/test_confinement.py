@@ -143,6 +143,14 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         profiles("{mine: {extends: strict, allow_missing: [landlok]}}"),
         ["3:52: unknown layer 'landlok'; did you mean 'landlock'?"],
     ),
+    "a layer that is not there to be left off": (
+        profiles("{mine: {extends: descriptors, without: [landlock]}}"),
+        ["3:51: descriptors has no layer landlock that could be left off"],
+    ),
+    "a layer that others need": (
+        profiles("{mine: {extends: strict, without: [landlock, no_new_privs]}}"),
+        ["3:56: seccomp cannot be without no_new_privs; leave seccomp off, too"],
+    ),
     "an unknown call": (
         profiles("{mine: {extends: strict, allow: [mlokc]}}"),
         ["3:44: unknown system call 'mlokc'"],
@@ -349,6 +357,20 @@ def test_a_script_may_be_executed_by_what_env_finds(tmp_path: Path) -> None:
     outcome = run_topology(write(tmp_path, text))
     assert outcome.passed, outcome.reason
     assert outcome.workers["a"].stdout.text() == "it runs\n"
+
+
+@pytest.mark.parametrize(
+    ("without", "changed"), [("seccomp", {"socket": "done"}), ("uts_namespace", {"host": os.uname().nodename})]
+)
+def test_a_layer_is_left_off_and_no_other(without: str, changed: dict[str, str], tmp_path: Path) -> None:
+    text = """
+        profiles: {mine: {extends: strict, without: [WITHOUT]}}
+        workers: {a: {program: "look:main", protocol: socketpair, confinement: PROFILE}}
+    """.replace("WITHOUT", without)
+    strict = look(tmp_path, text.replace("PROFILE", "strict"))
+    mine = look(tmp_path, text.replace("PROFILE", "mine"))
+    compared = ("passwd", "socket", "host")
+    assert {key: mine[key] for key in compared if mine[key] != strict[key]} == changed
 
 
 # Layers that are missing
