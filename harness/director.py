@@ -8,18 +8,35 @@ from harness.events import StepEnded, StepUnfinished
 from harness.journal import Journal
 from harness.member import EXIT_TOLD_SECONDS, Ended, Member
 from harness.outcome import Status, describe_exit
-from harness.plan import ANYTHING, Act, ActPlan, AwaitPlan, ParallelPlan, Stage, StepPlan, Together, WaitPlan
+from harness.plan import (
+    ANYTHING,
+    Act,
+    ActPlan,
+    AwaitPlan,
+    ParallelPlan,
+    RevokePlan,
+    Stage,
+    StepPlan,
+    Together,
+    WaitPlan,
+)
 from harness.scenario import difference
 from harness.verdict import Verdict, together
 
 
 class Director:
-    """`pending` is what each worker is doing; a step that passed its deadline stays, for whoever asks."""
+    """`pending` is what each worker is doing; a step that passed its deadline stays, for whoever asks.
 
-    def __init__(self, members: Mapping[str, Member], journal: Journal) -> None:
+    `revoke(exporter, export, importer)` takes an address away from a worker.
+    """
+
+    def __init__(
+        self, members: Mapping[str, Member], journal: Journal, revoke: Callable[[str, str, str], None]
+    ) -> None:
         self.pending: dict[str, StepPlan] = {}
         self._members = members
         self._journal = journal
+        self._revoke = revoke
 
     async def play(self, stages: Iterable[Stage]) -> None:
         """Go through the stages, one after the other. Raises Verdict, ZygoteError."""
@@ -31,6 +48,8 @@ class Director:
                     await together(self.play(branch) for branch in branches)
                 case ActPlan():
                     await self._act(stage)
+                case RevokePlan(exporter, export, importer):
+                    self._revoke(exporter, export, importer)
                 case WaitPlan(seconds):
                     await asyncio.sleep(seconds)
                 case AwaitPlan():

@@ -77,6 +77,15 @@ class AddressGranted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRevoked(Event):
+    """What a worker was granted of `exporter`, its main address or one that has a name, leads nowhere any more."""
+
+    worker: str
+    exporter: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady(Event):
     """A worker announced that its program runs."""
 

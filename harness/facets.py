@@ -176,6 +176,11 @@ class Forwarder:
         self._target = self._opened(address)
         self._resume()
 
+    def revoke(self, importer: str) -> None:
+        """Close the facets of this importer."""
+        for facet in [facet for facet in self._facets if facet.importer == importer]:
+            self._drop(facet)
+
     def close(self) -> None:
         """Close every facet, and the way to the exporter."""
         for facet in list(self._facets):

@@ -168,6 +168,15 @@ class ActPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokePlan:
+    """The facets through which `importer` holds this address of the exporter's lead nowhere from now on."""
+
+    exporter: str
+    export: str
+    importer: str
+
+
+@dataclass(frozen=True, slots=True)
 class WaitPlan:
     """Let so many seconds pass."""
 
@@ -195,7 +204,7 @@ class ParallelPlan:
     branches: tuple[tuple["Stage", ...], ...]
 
 
-Stage = Together | ActPlan | WaitPlan | AwaitPlan | ParallelPlan
+Stage = Together | ActPlan | RevokePlan | WaitPlan | AwaitPlan | ParallelPlan
 
 
 def steps_in(stages: Iterable[Stage]) -> Iterator[StepPlan]:

@@ -54,6 +54,7 @@ class Routing:
         self._forwarders: dict[Address, Forwarder] = {}
         self._hangups: Hangups | None = None
         self._exported: set[Address] = set()
+        self._revoked: set[tuple[str, Address]] = set()
         self._minted: set[tuple[str, Grant]] = set()
         # The identities of the supervisor's own sockets, and of their other ends.
         self._ours: set[str] = set()
@@ -142,6 +143,14 @@ class Routing:
                     self._deliver(importer, grant.name, self._granted(importer, grant))
             del self._addresses[source]
 
+    def revoke(self, exporter: str, export: str, importer: str) -> None:
+        """Have the facets of this address that `importer` holds, or will be granted, lead nowhere."""
+        source = exporter, export
+        self._revoked.add((importer, source))
+        if source in self._forwarders:
+            self._forwarders[source].revoke(importer)
+        self._journal.add(events.AddressRevoked, worker=importer, exporter=exporter, name=export)
+
     def exited(self, worker: str) -> None:
         """Close the ways to a worker that was reaped, for a name does not tell that nobody is there any more.
 
@@ -191,6 +200,8 @@ class Routing:
         if not grant.facet:
             return duplicate(self._addresses[source])
         self._minted.add((importer, grant))
+        if (importer, source) in self._revoked:
+            return dead_address(self._plan.workers[grant.exporter].protocol)
         address = self._forwarders[source].mint(importer)
         facts = {"worker": grant.exporter, "importer": importer, "identity": address.identity()}
         self._journal.add(events.FacetMade, **facts)

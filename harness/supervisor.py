@@ -146,7 +146,7 @@ class Run:
         self.members = {
             name: Member(worker, self.journal, self.routing, self._undertaker) for name, worker in plan.workers.items()
         }
-        self.director = Director(self.members, self.journal)
+        self.director = Director(self.members, self.journal, self.routing.revoke)
         self.lookout = Lookout(plan, self.members, self.routing, self.director.pending)
         self._zygote: Zygote | None = None
         self._assigned: Mapping[str, confinement.Assignment] = {}

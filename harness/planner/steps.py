@@ -14,6 +14,7 @@ from harness.plan import (
     ChannelEnd,
     HostFilePlan,
     ParallelPlan,
+    RevokePlan,
     Stage,
     StepPlan,
     Together,
@@ -42,6 +43,7 @@ from harness.topology.steps import (
     RecvMsg,
     Repeat,
     Resume,
+    Revoke,
     SendMsg,
     Step,
     WaitFor,
@@ -80,7 +82,7 @@ class Scenario:
         for index, step in enumerate(steps):
             path = ("scenario", index)
             if self._findings.is_damaged(path):
-                for key in ("at", "kill", "pause", "resume"):
+                for key in ("at", "kill", "pause", "resume", "from"):
                     if (text := self._findings.raw(path, key)) is not None:
                         self._selectors.workers(text, (*path, key))
             else:
@@ -110,6 +112,8 @@ class Scenario:
                 self._act(Act.PAUSE, step.pause, path, step.within)
             case Resume():
                 self._act(Act.RESUME, step.resume, path, 0)
+            case Revoke():
+                self._revoke(step, path)
             case Barrier():
                 "The end of the stage above is all of it."
             case WaitTime():
@@ -191,6 +195,19 @@ class Scenario:
             elif act is Act.PAUSE:
                 self._paused[worker] = line
             self.stages.append(ActPlan(act, worker, place, within))
+
+    def _revoke(self, step: Revoke, path: Location) -> None:
+        for importer in self._selectors.workers(step.from_, (*path, "from")):
+            for exporter, export in self._selectors.exports(step.revoke, (*path, "revoke")):
+                held = [g for g in self._workers[importer].grants if (g.exporter, g.export) == (exporter, export)]
+                if not held:
+                    self._findings.add((*path, "revoke"), f"no route grants {step.revoke} to {importer}")
+                elif not all(grant.facet for grant in held):
+                    text = (
+                        f"{importer} holds {exporter}'s own address, and not one of its own that could be taken from it"
+                    )
+                    self._findings.add((*path, "from"), text)
+                self.stages.append(RevokePlan(exporter, export, importer))
 
     def _wait(self, step: WaitFor, path: Location) -> None:
         _, place = self._place(path)

@@ -19,6 +19,7 @@ from harness.plan import (
     Own,
     ParallelPlan,
     Plan,
+    RevokePlan,
     Slot,
     Stage,
     StepPlan,
@@ -136,6 +137,8 @@ def _stage(stage: Stage) -> Iterator[str]:
                 yield from (f"{worker}: {_step(step)}" for step in in_order)
         case ActPlan(act, worker, _, _):
             yield f"{act.value} {worker}"
+        case RevokePlan(exporter, export, importer):
+            yield f"revoke {'.'.join(filter(None, (exporter, export)))} from {importer}"
         case WaitPlan(seconds):
             yield f"wait {seconds:g} s"
         case AwaitPlan(_, exits, reports, within):

@@ -10,6 +10,7 @@ from typing import Any, Final
 from harness.events import (
     AddressExported,
     AddressGranted,
+    AddressRevoked,
     ConnectRefused,
     Event,
     FacetMade,
@@ -108,6 +109,9 @@ def _line(  # noqa: C901 - one case an event
         case AddressGranted(worker=worker, name=name, identity=identity):
             whose = f" of {owners[identity]}" if identity in owners else ""
             return worker, f"  is granted SocketAddress {name!r}{whose}"
+        case AddressRevoked(worker=worker, exporter=exporter, name=name):
+            whose = ".".join(filter(None, (exporter, name)))
+            return worker, f"  has SocketAddress of {printable(whose)} taken away"
         case Refused(worker=worker, call=call, error=error):
             return worker, f"  was refused {printable(call)}: {error}"
         case WorkerKilled(worker=worker):

@@ -178,6 +178,13 @@ class Resume(Conditional):
     resume: Annotated[str, described("The worker; fe.* for every replica.", "carol")]
 
 
+class Revoke(Conditional):
+    """Take an address away from one holder, whose facet leads nowhere from then on; connections that it has stay."""
+
+    revoke: Annotated[str, described("Whose address, as in `grant` of the routes.", "bob", "bob.extra")]
+    from_: Annotated[str, described("Whom it was granted to; fe.* for every replica.", "alice")] = Field(alias="from")
+
+
 class Barrier(Conditional):
     """What follows begins when everything above has ended; the name is for the reader."""
 
@@ -279,7 +286,7 @@ OPERATIONS: Final[dict[str, type[WorkerStep]]] = {
 
 
 # The steps that are at no worker, by the key that says what they are.
-UNATTACHED: Final = ("kill", "pause", "resume", "barrier", "wait", "expect", "repeat", "parallel")
+UNATTACHED: Final = ("kill", "pause", "resume", "revoke", "barrier", "wait", "expect", "repeat", "parallel")
 
 
 def kind_of_step(value: Any) -> str | None:
@@ -311,6 +318,7 @@ AnyStep = (
     | Annotated[Kill, Tag("kill")]
     | Annotated[Pause, Tag("pause")]
     | Annotated[Resume, Tag("resume")]
+    | Annotated[Revoke, Tag("revoke")]
     | Annotated[Barrier, Tag("barrier")]
     | Annotated[WaitTime, Tag("wait")]
     | Annotated[WaitFor, Tag("wait for")]

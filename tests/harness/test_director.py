@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from harness import Outcome, Status, run_topology
-from harness.events import Event, StepEnded, WorkerExited, WorkerKilled, WorkerSignalled
+from harness.events import AddressRevoked, Event, StepEnded, WorkerExited, WorkerKilled, WorkerSignalled
 from tests.harness.written import write
 
 PROBES: Final = """
@@ -48,6 +48,56 @@ def reporting(tmp_path: Path, report: str, steps: str, last: str = "true") -> Ou
 
 def told(outcome: Outcome, *kinds: type[Event]) -> list[Event]:
     return [event for event in outcome.events if isinstance(event, kinds)]
+
+
+# Revoke
+
+SHARED: Final = """
+    matrix: {protocol: [datagram, socketpair, acknowledged]}
+    defaults: {protocol: "{{protocol}}", program: "sandbox.programs.probe:main", service_port: unexported}
+    workers: {server: {service_port: exported}, holder: {}, other: {}}
+    routes:
+      - {grant: server, to: holder}
+      - {grant: server, to: holder, as: again}
+      - {grant: server, to: other}
+      - {grant: server.late, to: holder, as: late}
+      - {grant: server.late, to: other, as: late}
+    scenario:
+"""
+
+
+@pytest.mark.parametrize("protocol", ["datagram", "socketpair", "acknowledged"])
+def test_an_address_is_taken_from_one_holder_and_from_no_other(protocol: str, tmp_path: Path) -> None:
+    steps = """
+      - {at: holder, do: connect, address: server, as: before}
+      - {at: server, do: accept, as: before}
+      - {revoke: server, from: holder}
+      - {at: holder, do: connect, address: server, expect: {error: EIO}}
+      - {at: holder, do: connect, address: again, expect: {error: EIO}}
+      - {at: other, do: connect, address: server}
+      - {at: server, do: accept}
+      - {at: holder, do: sendmsg, socket: before, data: still}
+      - {at: server, do: recvmsg, socket: before, expect: {data: still}}
+"""
+    outcome = run_topology(write(tmp_path, SHARED + steps), protocol=protocol)
+    assert outcome.passed, outcome.reason
+    assert [(e.worker, e.exporter, e.name) for e in outcome.events if isinstance(e, AddressRevoked)] == [
+        ("holder", "server", "")
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["datagram", "socketpair", "acknowledged"])
+def test_what_was_revoked_before_it_was_exported_leads_nowhere(protocol: str, tmp_path: Path) -> None:
+    steps = """
+      - {revoke: server.late, from: holder}
+      - {at: server, do: makeboundsock, as: [port, address_of_port]}
+      - {at: server, do: export, address: address_of_port, name: late}
+      - {at: server, do: accept, bound: port}
+      - {at: holder, do: connect, address: late, expect: {error: EIO}}
+      - {at: other, do: connect, address: late}
+"""
+    outcome = run_topology(write(tmp_path, SHARED + steps), protocol=protocol)
+    assert outcome.passed, outcome.reason
 
 
 # Pause and resume

@@ -28,7 +28,7 @@ REPLICAS: Final = f"""{HEAD}workers:
   b: {{program: "m:f", protocol: stream}}
 """
 PAIRS: Final = "{grant: r.*, to: s.*, pair: true}"
-UNATTACHED: Final = "kill, pause, resume, barrier, wait, expect, repeat, parallel"
+UNATTACHED: Final = "kill, pause, resume, revoke, barrier, wait, expect, repeat, parallel"
 A_STEP: Final = f"a step is {{at: worker, do: …}}, or has one of the keys {UNATTACHED}"
 
 
@@ -550,6 +550,17 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "resume with a deadline": (
         step("{resume: a, within: 1s}"),
         ["7:15: unknown key 'within'; there are when, resume"],
+    ),
+    "revoke what nobody exports": (
+        step("{revoke: c, from: b}"),
+        ["7:12: unknown worker 'c'; there are a, b"],
+    ),
+    "revoke from nobody": (step("{revoke: a, from: c}"), ["7:21: unknown worker 'c'; there are a, b"]),
+    "revoke from whom": (step("{revoke: a}"), ["7:3: the key 'from' is missing"]),
+    "revoke what was not granted": (step("{revoke: a, from: b}"), ["7:12: no route grants a to b"]),
+    "revoke what all have": (
+        f"{PAIR}routes: [{{grant: a, to: b}}]\nscenario:\n- {{revoke: a, from: b}}\n",
+        ["8:21: b holds a's own address, and not one of its own that could be taken from it"],
     ),
     "repeat without steps": (step("{repeat: 3}"), ["7:3: the key 'steps' is missing"]),
     "repeat no steps": (step("{repeat: 3, steps: []}"), ["7:22: expected at least one step"]),
