@@ -5,6 +5,7 @@ required layer, 70 our own bug, 124 a deadline passed, 130 interrupted; of sever
 order 70, 130, 69, 64, 124, 1, 0.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -92,6 +93,39 @@ def check(files: Files, protocol: Protocol = None, set_: Set = None) -> None:
         outcome = refusal(plan)
         typer.echo(f"{plan.cell}: ok" if outcome is None else summary(outcome))
     raise typer.Exit(worst([status_before(plan) for plan in plans]).exit_code)
+
+
+@app.command()
+def compare(
+    explain: Annotated[
+        str | None, typer.Option(metavar="PROPERTY", help="All there is to know of one property, and its evidence.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, evidence and all.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as README has it.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as a page, too.")] = None,
+    jobs: Annotated[int, typer.Option("-j", metavar="N", min=1, help="So many runs at the same time.")] = 4,
+) -> None:
+    """Measure what each protocol promises, costs and breaks, in a table of properties and protocols."""
+    # Nobody else needs what draws tables.
+    from harness.compare import page, settings, table, text  # noqa: PLC0415
+
+    if html is not None and (html.is_dir() or not os.access(html if html.exists() else html.parent, os.W_OK)):
+        raise UsageError(f"--html {html}: no file can be written there")
+    properties = table.chosen(explain)
+    runs = interrupts.run(table.run_all(table.experiments(properties), jobs))
+    measured = table.table_of(properties, runs, settings.kernel(), settings.settings())
+    if as_json:
+        typer.echo(text.as_json(measured))
+    elif as_markdown:
+        typer.echo(text.as_markdown(text.shown_cells(measured)))
+    else:
+        typer.echo(text.as_text(measured) if explain is None else text.explained(measured))
+    if html is not None:
+        html.write_text(page.as_html(measured), encoding="utf-8")
+    for plan, outcome in runs:
+        if not outcome.passed:
+            typer.echo(failure(plan, outcome), err=True)
+    raise typer.Exit(worst([outcome.status for _, outcome in runs]).exit_code)
 
 
 @app.command()
