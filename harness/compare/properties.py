@@ -209,7 +209,7 @@ def who_connects(seen: Seen) -> Answer:
         if Counter(one[word] for one in told) == Counter(pids.values())
     ]
     evidence: dict[str, Any] = {"pids": pids, "seen": told}
-    return Answer(f"the process, by {right[0]}" if right else "no", evidence)
+    return Answer(f"its process, by {right[0]}" if right else "no", evidence)
 
 
 def descriptors(seen: Seen) -> Answer:
@@ -320,7 +320,15 @@ PROPERTIES: Final = (
         refused="there are no facets",
     ),
     Property("revoked", "can be taken from one holder alone", "revoked", revoked, refused="no: there are no facets"),
-    Property("who-connects", "the server can tell who connects", "who-connects", who_connects),
+    Property("who-connects", "the server can tell which holder connects", "who-connects", who_connects, facets=False),
+    Property(
+        "who-connects-by-facet",
+        "the same, when each has a facet",
+        "who-connects",
+        who_connects,
+        facets=True,
+        refused="there are no facets",
+    ),
     Property("descriptors", "descriptors for an address, a pending, an accepted connection", "anatomy", descriptors),
     Property("connect-calls", "system calls of a connect", "system-calls", calls_of("connect")),
     Property("accept-calls", "system calls of an accept", "system-calls", calls_of("accept")),

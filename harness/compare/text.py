@@ -33,8 +33,8 @@ def as_text(table: Table) -> str:
     width = max(NARROWEST, shutil.get_terminal_size(UNKNOWN_WIDTH).columns)
     written = StringIO()
     Console(file=written, width=width, color_system=None).print(shown)
-    lines = [line.rstrip() for line in written.getvalue().strip("\n").splitlines()]
-    return "\n".join([*lines, "", head(table), "Why: imclab compare --explain PROPERTY"])
+    drawn = "\n".join(line.rstrip() for line in written.getvalue().splitlines()).strip("\n")
+    return f"{drawn}\n\n{head(table)}\nWhy: imclab compare --explain PROPERTY"
 
 
 def head(table: Table) -> str:
