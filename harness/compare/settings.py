@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.abi import BACKLOG
+from sandbox.confinement import landlock
 
 Settings = Mapping[str, int]
 
@@ -14,12 +15,14 @@ OF_DATAGRAMS: Final = "net.unix.max_dgram_qlen"
 OF_LISTENERS: Final = "net.core.somaxconn"
 OF_SENDERS: Final = "net.core.wmem_default"
 OF_DESCRIPTORS: Final = "RLIMIT_NOFILE"
+OF_LANDLOCK: Final = "Landlock ABI"
 
 
 def settings() -> Settings:
-    """Return the kernel's settings by name, and the backlog that listen() is given."""
+    """Return the kernel's settings by name, its version of Landlock, and the backlog that listen() is given."""
     names = (OF_DATAGRAMS, OF_LISTENERS, OF_SENDERS)
-    return {OF_BACKLOG: BACKLOG, **{name: int(_sysctl(name).read_text(encoding="ascii")) for name in names}}
+    sysctls = {name: int(_sysctl(name).read_text(encoding="ascii")) for name in names}
+    return {OF_BACKLOG: BACKLOG, **sysctls, OF_LANDLOCK: landlock.version()}
 
 
 def kernel() -> str:

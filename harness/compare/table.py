@@ -35,8 +35,7 @@ class Cell:
     @property
     def shown(self) -> str:
         """The answer, with the settings that it depends on."""
-        settings = ", ".join(f"{name} = {value}" for name, value in self.answer.depends_on.items())
-        return f"{self.answer.text} ({settings})" if settings else self.answer.text
+        return shown(self.answer.text, self.answer.depends_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,12 @@ class Table:
     kernel: str
     settings: Settings
     rows: Sequence[Row]
+
+
+def shown(text: str, depends_on: Mapping[str, int]) -> str:
+    """Return an answer with the settings that it depends on."""
+    settings = ", ".join(f"{name} = {value}" for name, value in depends_on.items())
+    return f"{text} ({settings})" if settings else text
 
 
 def chosen(name: str | None) -> Sequence[Property]:

@@ -1,32 +1,43 @@
 """The table that is expected, and how another differs from it."""
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from harness.compare.table import Cell, Table
+from harness.compare.table import Cell, Table, shown
 from sandbox.protocols import PROTOCOLS
 
+NUMBER: Final = re.compile(r"\d+")
 FILE: Final = Path(__file__).with_name("expected.yaml")
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A cell: the whole answer, or what it is like and within which bounds it may count."""
+    """A cell: the answer, the settings that it depends on, and, where it counts, the least and the most."""
 
-    shown: str
+    answer: str
+    depends_on: Mapping[str, int] = field(default_factory=dict)
     between: tuple[int, int] | None = None
 
+    @property
+    def shown(self) -> str:
+        """The cell as README has it."""
+        return shown(self.answer, self.depends_on)
+
     def holds(self, cell: Cell) -> bool:
-        """Say whether this is such a cell. Where the answer depends on a setting, it has to say so, and to count."""
+        """Say whether this is such a cell: on the same settings it says the same, or counts as much in the same words."""
+        if cell.answer.depends_on.keys() != self.depends_on.keys():
+            return False
         if self.between is None:
-            return cell.shown == self.shown
+            return cell.answer.text == self.answer
         least, most = self.between
-        number = cell.answer.number
-        return number is not None and least <= number <= most and bool(cell.answer.depends_on)
+        if cell.answer.number is None or not least <= cell.answer.number <= most:
+            return False
+        return NUMBER.sub("#", cell.answer.text) == NUMBER.sub("#", self.answer)
 
     def __str__(self) -> str:
         return self.shown if self.between is None else f"{self.between[0]} to {self.between[1]}, as in {self.shown!r}"
@@ -42,7 +53,9 @@ def expectation() -> Expectation:
 
 
 def _expected(cell: Any) -> Expected:
-    return Expected(cell) if isinstance(cell, str) else Expected(cell["like"], tuple(cell["between"]))
+    if isinstance(cell, str):
+        return Expected(cell)
+    return Expected(cell["answer"], cell["depends_on"], tuple(cell["between"]) if "between" in cell else None)
 
 
 def differences(expected: Expectation, table: Table) -> list[str]:

@@ -20,6 +20,7 @@ SETTINGS: Final = {
     "net.unix.max_dgram_qlen": 10,
     "net.core.somaxconn": 4096,
     "net.core.wmem_default": 212992,
+    "Landlock ABI": 7,
 }
 
 
@@ -81,7 +82,7 @@ EIO: Final[dict[str, Any]] = {"error": "EIO", "detail": "Broken pipe"}
         ),
         ("same-token", {"second": {"token": "the same", "makeboundsock": "EADDRINUSE"}}, "EADDRINUSE"),
         ("without-names", {"worker": {"makeboundsock": "done", "received": "hullo"}}, "no"),
-        ("landlock-scope", {"client": {"connect": "EIO", "connect_because": "EPERM"}}, "no: EPERM"),
+        ("landlock-scope", {"client": {"connect": "EIO", "connect_because": "EPERM"}}, "no: EPERM (Landlock ABI = 7)"),
         ("network-namespace", {"client": {"connect": "EIO"}}, "no: EIO"),
         ("global-descriptor", {"client": {"connect": "EIO"}}, "yes: EIO without"),
         ("connect-calls", {"worker": {"connect": ["a", "b", "c"], "by": "strace"}}, "3"),

@@ -90,9 +90,16 @@ def expected(**rows: Expected) -> dict[str, dict[str, Expected]]:
     return {name.replace("_", "-"): dict.fromkeys(PROTOCOLS, cell) for name, cell in rows.items()}
 
 
+QUEUE: Final = {"net.unix.max_dgram_qlen": 512}
+
+
 def test_what_is_as_expected_is_no_difference() -> None:
-    right = expected(guessed=Expected("yes"), pending=Expected("as here", (11, 13)))
+    right = expected(guessed=Expected("yes"), pending=Expected("513, then it waits", QUEUE, (11, 513)))
     assert differences(right, table(("guessed", RIGHT), ("pending", COUNTED))) == []
+
+
+WITHIN: Final = Expected("12, then it waits", QUEUE, (10, 12))
+TOLD: Final = "expected 10 to 12, as in '12, then it waits (net.unix.max_dgram_qlen = 512)'"
 
 
 @pytest.mark.parametrize(
@@ -100,23 +107,28 @@ def test_what_is_as_expected_is_no_difference() -> None:
     [
         (Expected("no"), RIGHT, "expected no; measured 'yes' (imclab run)"),
         (
-            Expected("13", (12, 14)),
-            COUNTED,
-            "expected 12 to 14, as in '13'; measured '11, then it waits (net.unix.max_dgram_qlen = 10)' (imclab run)",
-        ),
-        # An answer within bounds has to say what it depends on, and to count.
-        (
-            Expected("11", (10, 12)),
-            replace(COUNTED, depends_on={}),
-            "expected 10 to 12, as in '11'; measured '11, then it waits' (imclab run)",
+            WITHIN,
+            replace(COUNTED, number=13),
+            f"{TOLD}; measured '11, then it waits (net.unix.max_dgram_qlen = 10)' (imclab run)",
         ),
         (
-            Expected("11", (10, 12)),
+            WITHIN,
             replace(COUNTED, number=None),
-            "expected 10 to 12, as in '11'; measured '11, then it waits (net.unix.max_dgram_qlen = 10)' (imclab run)",
+            f"{TOLD}; measured '11, then it waits (net.unix.max_dgram_qlen = 10)' (imclab run)",
+        ),
+        (WITHIN, replace(COUNTED, depends_on={}), f"{TOLD}; measured '11, then it waits' (imclab run)"),
+        (
+            WITHIN,
+            replace(COUNTED, text="11, then EIO"),
+            f"{TOLD}; measured '11, then EIO (net.unix.max_dgram_qlen = 10)' (imclab run)",
+        ),
+        (
+            Expected("yes", {"Landlock ABI": 7}),
+            Answer("no", {}, {"Landlock ABI": 8}),
+            "expected yes (Landlock ABI = 7); measured 'no (Landlock ABI = 8)' (imclab run)",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_cell_that_differs_is_told_with_what_was_expected_and_how_to_run_it(
     wanted: Expected, answer: Answer, told: str
 ) -> None:
