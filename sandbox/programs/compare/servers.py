@@ -57,7 +57,10 @@ def asks_who(worker: Worker) -> None:
     """Take so many connections as args.clients, and report what the kernel says of who made each, and who sent it."""
     bound = port_of(worker)
     if worker.imc.protocol != "stream":
+        # Only what is sent from now on brings its sender's credentials: so nobody connects before.
         bound.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    assert worker.address is not None  # noqa: S101 - as above
+    worker.export("asks", worker.address)
     seen = []
     for _ in range(worker.args["clients"]):
         connection, sender = taken(worker.imc.protocol, bound)

@@ -80,12 +80,12 @@ def breaks(worker: Worker) -> None:
 
 def lends(worker: Worker) -> None:
     """Pass one end of a pair to `forges`, then connect; hold the other end until the run ends."""
-    beside = worker.inherited["beside"]
+    beside, address = worker.inherited["beside"], worker.imports["server"]
     assert isinstance(beside, ConnectedSocket)  # noqa: S101 - the topology says so
     worker.report("pid", os.getpid())
     left, right = worker.imc.imc_socketpair()
     worker.imc.imc_sendmsg(beside, b"", (right,))
-    attempt(worker, "connect", lambda: worker.imc.imc_connect(worker.imports["server"]))
+    attempt(worker, "connect", lambda: worker.imc.imc_connect(address))
     right.close()
     stay(worker)
     left.close()
@@ -93,15 +93,15 @@ def lends(worker: Worker) -> None:
 
 def forges(worker: Worker) -> None:
     """Connect; where that is to send one end of a pair, with one that `lends` made."""
-    beside = worker.inherited["beside"]
+    beside, address = worker.inherited["beside"], worker.imports["server"]
     assert isinstance(beside, ConnectedSocket)  # noqa: S101 - the topology says so
     worker.report("pid", os.getpid())
     (pair,) = worker.imc.imc_recvmsg(beside).descriptors
     assert isinstance(pair, DataOnlySocket)  # noqa: S101 - so it is
     if worker.imc.protocol == "stream":
-        attempt(worker, "connect", lambda: worker.imc.imc_connect(worker.imports["server"]))
+        attempt(worker, "connect", lambda: worker.imc.imc_connect(address))
     else:
-        target = Target(worker, worker.imports["server"])
+        target = Target(worker, address)
         attempt(worker, "connect", lambda: target.send(fds=[pair.fileno()]))
 
 

@@ -29,7 +29,7 @@ class Expected:
         return shown(self.answer, self.depends_on)
 
     def holds(self, cell: Cell) -> bool:
-        """Say whether this is such a cell: on the same settings it says the same, or counts as much in the same words."""
+        """Say whether this is such a cell: with the same settings, the same words, and a number that may be."""
         if cell.answer.depends_on.keys() != self.depends_on.keys():
             return False
         if self.between is None:
