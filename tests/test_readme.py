@@ -103,7 +103,7 @@ def test_it_says_everything(everything: Path) -> None:
     keys = {key for definition in objects(topology_schema()) for key in definition["properties"]}
     # Those that other parts of README are about.
     others = {"command", "layout", "confinement", "grants", "pair", "max_descriptors", "export", "name"}
-    others |= {"profiles", "extends", "allow", "allow_missing", "readable", "without"}
+    others |= {"profiles", "extends", "allow", "allow_missing", "readable", "without", "refuse"}
     assert keys - said - others == set()
 
 

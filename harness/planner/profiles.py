@@ -105,6 +105,7 @@ def extended(name: str, base: Policy, own: Profile, folder: Path) -> Policy:
         base,
         name=name,
         layers=base.layers - set(map(Layer, own.without)),
+        refuses=base.refuses if own.refuse is None else own.refuse,
         allow_missing=base.allow_missing | set(map(Layer, own.allow_missing)),
         rules=(*(rule for rule in base.rules if rule.call not in own.allow), *allow(*own.allow)),
         readable=(*base.readable, *(path_of(shown, folder) for shown in own.readable)),
@@ -113,7 +114,7 @@ def extended(name: str, base: Policy, own: Profile, folder: Path) -> Policy:
 
 def denied(policy: Policy, protocol: str | None) -> list[str]:
     """Return what the protocol is made of and the policy takes away: calls; where it leaves them, what names are in."""
-    if not protocol:
+    if not protocol or not policy.refuses:
         return []
     if calls := sorted(filter(policy.denies, PROTOCOLS[protocol].calls)):
         return calls

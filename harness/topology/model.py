@@ -174,6 +174,14 @@ class Profile(Model):
         tuple[LayerName, ...],
         described("Layers that are left off, whatever the kernel has: to see what each is for.", ["network_namespace"]),
     ] = ()
+    refuse: Annotated[
+        bool | None,
+        described(
+            "Whether a protocol that needs what the profile takes away is refused before anything starts. Yes unless "
+            "said; false: it is tried, to see what fails.",
+            False,
+        ),
+    ] = None
     allow: Annotated[
         tuple[str, ...], described("More system calls that are allowed, whatever their arguments.", ["mlock"])
     ] = ()

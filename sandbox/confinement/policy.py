@@ -63,7 +63,8 @@ class Policy:
     """A profile: its layers, those that may be missing, the rules of its seccomp program, and paths that may be read.
 
     Calls without a rule fail with EPERM. `limits` are those of a worker that says no others,
-    `late_limits` those that it gets once it is in a user namespace of its own.
+    `late_limits` those that it gets once it is in a user namespace of its own. `refuses`: a protocol that needs what is
+    taken away is refused before anything starts; else it is tried.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Policy:
     limits: Mapping[str, int] = field(default_factory=dict)
     late_limits: Mapping[str, int] = field(default_factory=dict)
     abstract_names: bool = True
+    refuses: bool = True
 
     def denies(self, call: str) -> bool:
         """Say whether there is no way to make this call."""

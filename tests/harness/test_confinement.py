@@ -359,6 +359,23 @@ def test_a_script_may_be_executed_by_what_env_finds(tmp_path: Path) -> None:
     assert outcome.workers["a"].stdout.text() == "it runs\n"
 
 
+@pytest.mark.parametrize("protocol", ["stream", "datagram"])
+def test_what_does_not_fit_a_protocol_is_tried_where_the_profile_says_so(protocol: str, tmp_path: Path) -> None:
+    text = f"""
+        profiles:
+          fits: {{extends: strict, without: [seccomp, landlock], refuse: true}}
+          tried: {{extends: fits, refuse: false}}
+          as_well: {{extends: tried}}
+        defaults: {{protocol: {protocol}, program: "sandbox.programs.probe:main"}}
+        workers: {{a: {{confinement: PROFILE}}}}
+        scenario: [{{at: a, do: makeboundsock}}]
+    """
+    reason = run_topology(write(tmp_path, text.replace("PROFILE", "fits"))).reason
+    assert reason.startswith(f"{protocol} needs the network that its names are in, which the profile fits takes away")
+    for profile in ("tried", "as_well"):
+        assert run_topology(write(tmp_path, text.replace("PROFILE", profile))).passed
+
+
 @pytest.mark.parametrize(
     ("without", "changed"), [("seccomp", {"socket": "done"}), ("uts_namespace", {"host": os.uname().nodename})]
 )

@@ -19,12 +19,11 @@ ACKNOWLEDGED_SECONDS: Final = 5.0
 
 
 def without_names(worker: Worker) -> None:
-    """Make a port, connect to it and accept, in the protocol args.protocol, whatever the worker's own is."""
-    protocol = worker.args["protocol"]
-    made = attempt(worker, "makeboundsock", Imc(protocol).imc_makeboundsock)
+    """Make a port, connect to it and accept."""
+    made = attempt(worker, "makeboundsock", worker.imc.imc_makeboundsock)
     if made is not None:
         bound, address = made
-        imc = Imc(protocol, global_fd=bound)
+        imc = Imc(worker.imc.protocol, global_fd=bound)
         client = attempt(worker, "connect", lambda: begun(imc, address))
         server = attempt(worker, "accept", lambda: imc.imc_accept(bound))
         if client is not None and server is not None:
