@@ -2,11 +2,18 @@
 
 import os
 import shutil
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from sandbox.imc import Imc
+from sandbox.programs.compare import system_calls
 from sandbox.programs.compare.system_calls import CALLS, between, traced
 from sandbox.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from sandbox.worker import Worker
 
 STRACE = shutil.which("strace", path=os.defpath)
 
@@ -22,6 +29,19 @@ def test_there_is_a_list_of_both_sides_for_each_protocol() -> None:
 def test_the_list_is_what_strace_sees(protocol: str) -> None:
     assert STRACE is not None
     assert traced(STRACE, protocol) == CALLS[protocol]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_without_strace_the_list_is_what_is_reported(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    reports: dict[str, object] = {}
+    worker = SimpleNamespace(imc=Imc(protocol), report=reports.__setitem__)
+    system_calls.counts(cast("Worker", worker))
+    assert reports == {
+        "by": "the code's own list",
+        "connect": list(CALLS[protocol]["connect"]),
+        "accept": list(CALLS[protocol]["accept"]),
+    }
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
