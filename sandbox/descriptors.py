@@ -21,8 +21,6 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -79,6 +77,13 @@ class SocketDescriptor(Descriptor):
     def __init__(self, fd: int) -> None:
         self.socket = over(fd)
 
+    @classmethod
+    def holding(cls, sock: _socket.socket) -> Self:
+        """Adopt a socket as `over` returns it, and its fd with it."""
+        descriptor = cls.__new__(cls)
+        descriptor.socket = sock
+        return descriptor
+
     def fileno(self) -> int:
         """Return the fd, which stays this object's, or -1 once it is closed or taken."""
         return self.socket.fileno()
@@ -87,19 +92,57 @@ class SocketDescriptor(Descriptor):
         """Give the fd away, and leave -1 behind: the caller closes it."""
         return self.socket.detach()
 
+    def close(self) -> None:
+        """Close the fd. A second close does nothing."""
+        self.socket.close()
+
     def identity(self) -> str:
         """Return what all duplicates of this socket have in common, to compare and to show."""
         return identity_of(self.fileno())
 
     def __del__(self) -> None:
+        # Not there yet when adopting failed.
         if hasattr(self, "socket"):
-            self.close()
+            self.socket.close()
 
 
 class SocketAddress(Descriptor):
-    """The right to connect: one end of a pair, or a sealed memfd that holds a token's 28 bytes."""
+    """The right to connect: one end of a pair, or a sealed memfd that holds a token's 28 bytes.
 
-    __slots__ = ()
+    `way` is the end of a pair as a socket, borrowed by whoever connects; None for a memfd.
+    """
+
+    __slots__ = ("way",)
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.way: _socket.socket | None
+        try:
+            self.way = over(fd)
+        except (OSError, ValueError):
+            self.way = None
+
+    @classmethod
+    def holding(cls, sock: _socket.socket) -> Self:
+        """Adopt the end of a pair, as `over` returns it, and its fd with it."""
+        address = cls.__new__(cls)
+        address._fd = sock.fileno()  # noqa: SLF001 - its own class's
+        address.way = sock
+        return address
+
+    def take(self) -> int:
+        """Give the fd away, and leave -1 behind: the caller closes it."""
+        if self.way is not None:
+            self.way.detach()
+        return super().take()
+
+    def close(self) -> None:
+        """Close the fd. A second close does nothing."""
+        if self.way is None:
+            super().close()
+        else:
+            self._fd = -1
+            self.way.close()
 
     def identity(self) -> str:
         """Return what all duplicates of this address have in common, to compare and to show."""
@@ -191,16 +234,6 @@ class InvalidDescriptor(Descriptor):
 
 
 INVALID: Final = InvalidDescriptor()
-
-
-@contextmanager
-def borrowed_socket(descriptor: Descriptor) -> Iterator[_socket.socket]:
-    """Lend the socket over a descriptor's fd, for one call."""
-    sock = over(descriptor.fileno())
-    try:
-        yield sock
-    finally:
-        sock.detach()
 
 
 def identity_of(fd: int) -> str:

@@ -40,9 +40,18 @@ from sandbox.protocols import (
     choose_random_token,
     token_of_address,
 )
-from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_pair
-from sandbox.vetting import require_address, require_connection, require_host_file, require_memory
-from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS, LAYOUTS, RECEIVE_BYTES, Entry, Kind, decode, encode
+from sandbox.transport import (
+    CONTROL_TRUNCATED,
+    Packet,
+    discard,
+    has_ended,
+    packet_of,
+    receive_raw,
+    send_packet,
+    seqpacket_sockets,
+)
+from sandbox.vetting import address_over, connection_over, require_host_file, require_memory
+from sandbox.wire import HEADER_BYTES, HEADER_WITHOUT_DESCRIPTORS, LAYOUTS, RECEIVE_BYTES, Entry, Kind, decode, encode
 
 Buffer = bytes | bytearray | memoryview
 
@@ -90,8 +99,10 @@ class Imc:
         self._layout = LAYOUTS[self.layout]
         self._by_token = kind.address_form is AddressForm.TOKEN
         self._connections = kind(Options(choose_token, global_fd, backlog, connect_deadline))
-        # A free list, for pop and append are atomic: each call in progress has a buffer of its own.
-        self._buffers: list[memoryview] = []
+        # A free list, for pop and append are atomic: each call in progress has room of its own.
+        self._rooms: list[Room] = []
+        # What precedes the data of a message, by the types of its descriptors, where these say all.
+        self._heads: dict[tuple[type[Descriptor], ...], bytes] = {}
 
     # Making connections
 
@@ -145,17 +156,16 @@ class Imc:
         EAGAIN on a full queue with NONBLOCK, EMSGSIZE where the kernel refuses the size, EIO for every other failure
         (EndOfStream where the peer is gone).
         """
-        _require(socket, ConnectedSocket, DataOnlySocket)
-        _require_flags(flags)
-        buffers, size = _buffers(data)
+        if type(socket) not in _CARRIERS:
+            _require(socket, ConnectedSocket, DataOnlySocket)
+        if flags:
+            _require_flags(flags)
+        buffers, size = ((data,), len(data)) if type(data) is bytes else _buffers(data)
         if size > USER_BYTES_MAX:
             raise ImcError(errno.EINVAL, f"{size} bytes of data, more than {USER_BYTES_MAX}")
-        if descriptors:
-            head, fds = self._describe(socket, descriptors)
-        else:
-            head, fds = HEADER_WITHOUT_DESCRIPTORS, []
+        head, fds = self._describe(socket, descriptors) if descriptors else _NOTHING_CARRIED
         try:
-            send_packet(socket.socket, (head, *buffers), fds, nonblock=bool(flags & NONBLOCK))
+            send_packet(socket.socket, (head, *buffers), fds, nonblock=flags != 0)
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.ECONNRESET):
                 raise EndOfStream("the peer is gone") from error
@@ -176,34 +186,43 @@ class Imc:
         NONBLOCK, ECONNRESET once where the peer closed with data of ours unread, EINVAL for a size outside 0..131072 or
         max_descriptors outside 0..8, EBADF for a closed descriptor, EIO for any other failure.
         """
-        _require(socket, ConnectedSocket, DataOnlySocket)
-        _require_flags(flags)
+        if type(socket) not in _CARRIERS:
+            _require(socket, ConnectedSocket, DataOnlySocket)
+        if flags:
+            _require_flags(flags)
         if not 0 <= size <= USER_BYTES_MAX:
             raise ImcError(errno.EINVAL, f"a size of {size}, outside 0..{USER_BYTES_MAX}")
         if not 0 <= max_descriptors <= DESCRIPTORS_MAX:
             raise ImcError(errno.EINVAL, f"max_descriptors of {max_descriptors}, outside 0..{DESCRIPTORS_MAX}")
-        # Always room for the longest message, so that truncation is decided here and never by the kernel.
         try:
-            buffer = self._buffers.pop()
+            room = self._rooms.pop()
         except IndexError:
-            buffer = memoryview(bytearray(RECEIVE_BYTES))
+            room = Room()
         try:
-            return self._receive(socket, buffer, size, max_descriptors, nonblock=bool(flags & NONBLOCK))
+            raw = received, control, answer, _ = receive_raw(socket.socket, room.buffers, nonblock=flags != 0)
+            # Most messages are nothing but data.
+            if (
+                not control
+                and HEADER_BYTES <= received <= HEADER_BYTES + size
+                and room.bytes.startswith(HEADER_WITHOUT_DESCRIPTORS)
+                and not answer & CONTROL_TRUNCATED
+            ):
+                return _new_message(Message, (room.view[HEADER_BYTES:received].tobytes(), (), 0))
+            return self._understood(socket, packet_of(raw, self._discard), room.view, size, max_descriptors)
         except OSError as error:
             raise _imc_error(error, kept=(errno.EAGAIN, errno.ECONNRESET, errno.EBADF)) from error
         finally:
-            self._buffers.append(buffer)
+            self._rooms.append(room)
 
-    def _receive(
+    def _understood(
         self,
         socket: ConnectedSocket | DataOnlySocket,
+        packet: Packet,
         buffer: memoryview,
         size: int,
         max_descriptors: int,
-        *,
-        nonblock: bool,
     ) -> Message:
-        packet = receive_packet(socket.socket, buffer, nonblock=nonblock, discard=self._discard)
+        """Return what a packet says, as `imc_recvmsg` does. Raises ImcError."""
         pending = list(packet.fds)
         adopted: list[Descriptor] = []
         try:
@@ -236,6 +255,9 @@ class Imc:
             raise ImcError(errno.EINVAL, "a DataOnlySocket carries no descriptors")
         if len(descriptors) > DESCRIPTORS_MAX:
             raise ImcError(errno.EINVAL, f"{len(descriptors)} descriptors, more than {DESCRIPTORS_MAX}")
+        types = tuple(map(type, descriptors))
+        if types in self._heads and min(fds := [descriptor.fileno() for descriptor in descriptors]) >= 0:
+            return self._heads[types], fds
         entries = [self._entry_of(descriptor) for descriptor in descriptors]
         try:
             head = encode(self._layout, entries)
@@ -246,6 +268,8 @@ class Imc:
             for descriptor, entry in zip(descriptors, entries, strict=True)
             if entry.kind not in _WITHOUT_FD
         ]
+        if all(entry.kind in _SAID_BY_TYPE for entry in entries):
+            self._heads[types] = head
         return head, fds
 
     def _entry_of(self, descriptor: Descriptor) -> Entry:
@@ -273,10 +297,10 @@ class Imc:
     def imc_socketpair(self) -> tuple[DataOnlySocket, DataOnlySocket]:
         """Return the two ends of a data-only channel, owned by the caller. Raises ImcError(ENFILE)."""
         try:
-            left, right = seqpacket_pair()
+            left, right = seqpacket_sockets()
         except OSError as error:
             raise _imc_error(error, out_of_descriptors=errno.ENFILE, otherwise=error.errno) from error
-        return DataOnlySocket(left), DataOnlySocket(right)
+        return DataOnlySocket.holding(left), DataOnlySocket.holding(right)
 
     def imc_mem_obj_create(self, size: int) -> SharedMemory:
         """Return zeroed memory of `size` bytes, owned by the caller; its size is sealed.
@@ -305,7 +329,24 @@ class Imc:
         return memory
 
 
+class Room:
+    """Where a message is received: the longest fits in, so that truncation is decided here and never by the kernel."""
+
+    __slots__ = ("buffers", "bytes", "view")
+
+    def __init__(self) -> None:
+        self.bytes = bytearray(RECEIVE_BYTES)
+        self.view = memoryview(self.bytes)
+        self.buffers = (self.bytes,)
+
+
+_CARRIERS: Final = frozenset({ConnectedSocket, DataOnlySocket})
+_NOTHING_CARRIED: Final[tuple[bytes, list[int]]] = (HEADER_WITHOUT_DESCRIPTORS, [])
 _WITHOUT_FD: Final = frozenset({Kind.INVALID, Kind.TOKEN_ADDRESS})
+# Those of which nothing has to be said but that they are there.
+_SAID_BY_TYPE: Final = frozenset({Kind.ADDRESS, Kind.DATA_ONLY_SOCKET})
+# Without a NamedTuple's own __new__, which is Python.
+_new_message: Final = tuple.__new__
 
 
 def _adopt(entry: Entry, pending: list[int]) -> Descriptor:
@@ -322,11 +363,13 @@ def _adopt(entry: Entry, pending: list[int]) -> Descriptor:
     fd = pending[0]
     match entry.kind:
         case Kind.ADDRESS:
-            require_address(fd)
-            return SocketAddress(pending.pop(0))
+            address = SocketAddress.holding(address_over(fd))
+            del pending[0]
+            return address
         case Kind.DATA_ONLY_SOCKET:
-            require_connection(fd, "DataOnlySocket")
-            return DataOnlySocket(pending.pop(0))
+            carrier = DataOnlySocket.holding(connection_over(fd, "DataOnlySocket"))
+            del pending[0]
+            return carrier
         case Kind.SHARED_MEMORY:
             require_memory(fd, entry.size)
             return SharedMemory(pending.pop(0), entry.size)

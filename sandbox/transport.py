@@ -19,17 +19,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from struct import pack, unpack, unpack_from
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sandbox.abi import KERNEL_DESCRIPTORS_MAX
 from sandbox.descriptors import over
 
 # Plain ints: the enums of `socket` cost twenty times as much to combine.
+_AF_UNIX: Final = int(_socket.AF_UNIX)
+_SOCK_SEQPACKET: Final = int(_socket.SOCK_SEQPACKET)
 _SEND: Final = int(_socket.MSG_NOSIGNAL)
+_SEND_NOW: Final = int(_socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
 _RECEIVE: Final = int(_socket.MSG_CMSG_CLOEXEC)
-_DONTWAIT: Final = int(_socket.MSG_DONTWAIT)
+_RECEIVE_NOW: Final = int(_socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT)
 _TRUNC: Final = int(_socket.MSG_TRUNC)
-_CTRUNC: Final = int(_socket.MSG_CTRUNC)
+CONTROL_TRUNCATED: Final = int(_socket.MSG_CTRUNC)
 _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
 _SO_LINGER: Final = int(_socket.SO_LINGER)
@@ -44,6 +47,10 @@ CONTROL_ROOM: Final = _socket.CMSG_SPACE(KERNEL_DESCRIPTORS_MAX * 4) + 1024
 
 _BACK_OFF_FIRST: Final = 0.001
 _BACK_OFF_LONGEST: Final = 0.05
+
+
+# Size, control messages, MSG_* flags, the sender's name; its fds are nobody's yet.
+RawPacket = tuple[int, list[tuple[int, int, bytes]], int, Any]
 
 
 class Packet(NamedTuple):
@@ -64,8 +71,17 @@ class Packet(NamedTuple):
 
 def seqpacket_pair() -> tuple[int, int]:
     """Return two connected AF_UNIX SEQPACKET fds, close-on-exec, owned by the caller. Raises OSError."""
-    left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    left, right = _socket.socketpair(_AF_UNIX, _SOCK_SEQPACKET)
     return left.detach(), right.detach()
+
+
+def seqpacket_sockets() -> tuple[_socket.socket, _socket.socket]:
+    """Return such a pair as sockets like those that `over` returns. Raises OSError."""
+    left, right = _socket.socketpair(_AF_UNIX, _SOCK_SEQPACKET)
+    if _socket.getdefaulttimeout() is None:
+        # Python does not poll these either.
+        return left, right
+    return over(left.detach()), over(right.detach())
 
 
 def discard(fds: Iterable[int]) -> None:
@@ -100,7 +116,7 @@ def send_packet(
     Raises BlockingIOError if `nonblock` and the queue is full, TimeoutError past the deadline, and OSError.
     """
     control = ((_SOL_SOCKET, _SCM_RIGHTS, pack(f"{len(fds)}i", *fds)),) if fds else ()
-    flags = _SEND if not nonblock and deadline is None else _SEND | _DONTWAIT
+    flags = _SEND_NOW if nonblock or deadline is not None else _SEND
     pause = 0.0
     while True:
         try:
@@ -122,20 +138,34 @@ def receive_packet(
     discard: Callable[[Iterable[int]], None] = discard,
 ) -> Packet:
     """Receive one packet into `buffer`. Raises BlockingIOError if `nonblock` and none is there, and OSError."""
-    flags = _RECEIVE | _DONTWAIT if nonblock else _RECEIVE
+    return packet_of(receive_raw(sock, (buffer,), nonblock=nonblock), discard)
+
+
+def receive_raw(
+    sock: _socket.socket, buffers: Sequence[bytearray | memoryview], *, nonblock: bool = False
+) -> RawPacket:
+    """Receive one packet, and return it as the kernel tells of it: `packet_of` makes a Packet of that.
+
+    Raises BlockingIOError if `nonblock` and none is there, and OSError.
+    """
+    flags = _RECEIVE_NOW if nonblock else _RECEIVE
     while True:
         try:
-            size, control, answer, _ = sock.recvmsg_into((buffer,), CONTROL_ROOM, flags)
-            break
+            return sock.recvmsg_into(buffers, CONTROL_ROOM, flags)
         except BlockingIOError:
             if nonblock:
                 raise
         wait_until(sock, select.POLLIN, None)
+
+
+def packet_of(raw: RawPacket, discard: Callable[[Iterable[int]], None] = discard) -> Packet:
+    """Return what was received, the fds being the caller's."""
+    size, control, answer, _ = raw
     fds, sender = _delivered(control) if control else ((), 0)
-    if answer & _CTRUNC:
+    if answer & CONTROL_TRUNCATED:
         discard(fds)
         fds = ()
-    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CTRUNC), bool(control), sender)
+    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & CONTROL_TRUNCATED), bool(control), sender)
 
 
 def _delivered(control: list[tuple[int, int, bytes]]) -> tuple[tuple[int, ...], int]:

@@ -1,48 +1,53 @@
 """What a received fd must be, as far as the kernel can see it.
 
 The seed: "We assume that the FD that is sent to us behaves sanely." We look instead. The kernel cannot tell the
-three kinds of SEQPACKET pair apart; there the tag decides. No function here takes ownership of its fd.
+three kinds of SEQPACKET pair apart; there the tag decides. Where a function here raises, its fd is still the caller's.
 """
 
 import _socket
 import fcntl
 import os
 import stat
+from typing import Final
 
 from sandbox.descriptors import over
 from sandbox.errors import MalformedMessage
 
+_SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
+_SO_TYPE: Final = int(_socket.SO_TYPE)
 
-def require_socket(fd: int, what: str, *types: int) -> None:
-    """Raise MalformedMessage unless `fd` is a connected, not listening AF_UNIX socket of one of `types`."""
+
+def address_over(fd: int) -> _socket.socket:
+    """Return a socket over `fd`, which owns it from now on. Raises MalformedMessage unless it can be a SocketAddress.
+
+    NaCl's pairs are SEQPACKET, the seed's STREAM.
+    """
+    return _connected(fd, "SocketAddress", (_socket.SOCK_SEQPACKET, _socket.SOCK_STREAM))
+
+
+def connection_over(fd: int, what: str) -> _socket.socket:
+    """Return a socket over `fd`, which owns it from now on.
+
+    Raises MalformedMessage unless it can be one end of a pair that carries messages.
+    """
+    return _connected(fd, what, (_socket.SOCK_SEQPACKET,))
+
+
+def _connected(fd: int, what: str, types: tuple[int, ...]) -> _socket.socket:
+    """Return a socket over `fd`, which owns it. Raises MalformedMessage unless it is a connected AF_UNIX socket."""
     try:
-        found = _type_if_connected(fd)
+        sock = over(fd)
     except OSError as error:
         raise MalformedMessage(f"a {what} that is no connected socket: {error.strerror}") from None
-    if found not in types:
-        raise MalformedMessage(f"a {what} that is no AF_UNIX socket, or one of the wrong type")
-
-
-def _type_if_connected(fd: int) -> int | None:
-    """Return SO_TYPE of a connected AF_UNIX socket, None for another family's. Raises OSError for anything else."""
-    sock = over(fd)
     try:
         # A str or bytes says AF_UNIX and connected at once: a listener has no peer, and other families answer tuples.
-        if not isinstance(sock.getpeername(), (str, bytes)):
-            return None
-        return sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE)
-    finally:
+        if isinstance(sock.getpeername(), (str, bytes)) and sock.getsockopt(_SOL_SOCKET, _SO_TYPE) in types:
+            return sock
+    except OSError as error:
         sock.detach()
-
-
-def require_address(fd: int) -> None:
-    """Raise MalformedMessage unless `fd` can be a SocketAddress: NaCl's pairs are SEQPACKET, the seed's STREAM."""
-    require_socket(fd, "SocketAddress", _socket.SOCK_SEQPACKET, _socket.SOCK_STREAM)
-
-
-def require_connection(fd: int, what: str) -> None:
-    """Raise MalformedMessage unless `fd` can be one end of a pair that carries messages."""
-    require_socket(fd, what, _socket.SOCK_SEQPACKET)
+        raise MalformedMessage(f"a {what} that is no connected socket: {error.strerror}") from None
+    sock.detach()
+    raise MalformedMessage(f"a {what} that is no AF_UNIX socket, or one of the wrong type")
 
 
 def require_host_file(fd: int) -> None:

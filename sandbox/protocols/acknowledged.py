@@ -17,7 +17,7 @@ import time
 from typing import ClassVar
 
 from sandbox.abi import ACKNOWLEDGE, CONNECT
-from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, borrowed_socket
+from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress
 from sandbox.errors import ImcError, MalformedMessage
 from sandbox.protocols.connect_message import offer_connection
 from sandbox.protocols.interface import AddressForm, Options
@@ -60,8 +60,7 @@ class AcknowledgedProtocol:
         Raises ImcError(ETIMEDOUT) past the deadline, EIO where the server is gone, OSError(EPIPE, EMFILE).
         """
         deadline = None if self._connect_deadline is None else time.monotonic() + self._connect_deadline
-        with borrowed_socket(address) as client_fd:
-            connection = offer_connection(client_fd, CONNECT, deadline=deadline)
+        connection = offer_connection(address.way, CONNECT, deadline=deadline)
         try:
             await_acknowledgement(connection, address, deadline)
         except BaseException:

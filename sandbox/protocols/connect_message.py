@@ -2,29 +2,34 @@
 
 import _socket
 import errno
+import os
 from collections.abc import Callable, Collection, Iterable
 
 from sandbox.descriptors import ConnectedSocket, identity_of
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
-from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_pair
-from sandbox.vetting import require_connection
+from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_sockets
+from sandbox.vetting import connection_over
 
 
 def offer_connection(
-    sock: _socket.socket, message: bytes, *, address: bytes | None = None, deadline: float | None = None
+    sock: _socket.socket | None, message: bytes, *, address: bytes | None = None, deadline: float | None = None
 ) -> ConnectedSocket:
     """Send `message` and one end of a fresh pair over `sock` (borrowed), and return the other end.
 
-    Waits while the server's queue is full. Raises OSError: TimeoutError past the deadline, EMFILE, EPIPE, …
+    Waits while the server's queue is full. Raises OSError: TimeoutError past the deadline, EMFILE, EPIPE, ENOTSOCK for
+    an address that is no socket, …
     """
-    theirs, ours = map(ConnectedSocket, seqpacket_pair())
-    with theirs:
-        try:
-            send_packet(sock, (message,), (theirs.fileno(),), address=address, deadline=deadline)
-        except BaseException:
-            ours.close()
-            raise
-    return ours
+    if sock is None:
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    theirs, ours = seqpacket_sockets()
+    try:
+        send_packet(sock, (message,), (theirs.fileno(),), address=address, deadline=deadline)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return ConnectedSocket.holding(ours)
 
 
 def take_connection(
@@ -53,12 +58,11 @@ def take_connection(
             raise MalformedMessage(f"a connect message that is not exactly {message!r}")
         if len(packet.fds) != 1:
             raise MalformedMessage(f"a connect message with {len(packet.fds)} descriptors, not 1")
-        require_connection(packet.fds[0], "connection")
         if kept_out and identity_of(packet.fds[0]) in kept_out:
             raise MalformedMessage("a connection that is one of the receiver's own sockets")
+        return ConnectedSocket.holding(connection_over(packet.fds[0], "connection"))
     except BaseException as error:
         discard(packet.fds)
         if isinstance(error, MalformedMessage):
             error.sender = packet.sender
         raise
-    return ConnectedSocket(packet.fds[0])

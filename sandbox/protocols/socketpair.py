@@ -13,7 +13,7 @@ import _socket
 from typing import ClassVar
 
 from sandbox.abi import CONNECT
-from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, borrowed_socket
+from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress
 from sandbox.protocols.connect_message import offer_connection, take_connection
 from sandbox.protocols.interface import AddressForm, Options
 from sandbox.transport import seqpacket_pair
@@ -46,5 +46,4 @@ class SocketpairProtocol:
 
     def connect(self, address: SocketAddress) -> ConnectedSocket:
         """Send one end of a fresh pair over `address`, return the other. Raises OSError(EPIPE, EMFILE)."""
-        with borrowed_socket(address) as client_fd:
-            return offer_connection(client_fd, CONNECT)
+        return offer_connection(address.way, CONNECT)

@@ -19,7 +19,6 @@ from sandbox.descriptors import (
     HostFile,
     SharedMemory,
     SocketAddress,
-    borrowed_socket,
 )
 from sandbox.errors import ImcError
 from sandbox.imc import Imc
@@ -124,11 +123,23 @@ def test_adopting_memory_that_is_not_there_fails_and_closes_nothing() -> None:
     gc.collect()
 
 
-def test_borrowing_a_socket_leaves_it_open() -> None:
+def test_the_way_of_an_address_goes_with_it() -> None:
     with adopted(SocketAddress) as address:
-        with borrowed_socket(address) as sock:
-            assert sock.fileno() == address.fileno()
-        assert address.fileno() in open_files()
+        assert isinstance(address, SocketAddress)
+        assert address.way is not None
+        assert address.way.fileno() == address.fileno() >= 0
+        fd = address.take()
+        assert (address.way.fileno(), address.fileno()) == (-1, -1)
+        assert fd in open_files()
+        os.close(fd)
+
+
+def test_an_address_that_is_a_memfd_has_no_way_and_closes_all_the_same() -> None:
+    fd = os.memfd_create("token")
+    with SocketAddress(fd) as address:
+        assert address.way is None
+        assert address.fileno() == fd
+    assert fd not in open_files()
 
 
 def test_the_invalid_descriptor_is_minus_one() -> None:

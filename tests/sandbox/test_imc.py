@@ -25,7 +25,7 @@ from sandbox.descriptors import (
     SocketAddress,
 )
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
-from sandbox.imc import Imc
+from sandbox.imc import Imc, Room
 from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS
 from tests.children import in_child
 from tests.kernel import Background, OpenDescriptors
@@ -177,7 +177,7 @@ def test_any_buffer_is_sent_byte_for_byte(link: Link, data: Any) -> None:
     assert link.imc.imc_recvmsg(link.server).data == b"abcd"
 
 
-def test_256_buffers_are_sent_and_257_are_einval(link: Link) -> None:
+def test_256_rooms_are_sent_and_257_are_einval(link: Link) -> None:
     assert link.imc.imc_sendmsg(link.client, [b"x"] * 256) == 256
     assert link.imc.imc_recvmsg(link.server).data == b"x" * 256
     with raises(errno.EINVAL):
@@ -703,20 +703,20 @@ def test_a_receive_that_waits_has_a_buffer_that_no_other_thread_can_get(link: Li
         for _ in range(2):  # first with a fresh buffer, then with one that was used before
             waiting = Background(lambda: link.imc.imc_recvmsg(link.server))
             waiting.until_it_waits()
-            assert link.imc._buffers == []
+            assert link.imc._rooms == []
             link.imc.imc_sendmsg(left, b"meanwhile")
             assert link.imc.imc_recvmsg(right).data == b"meanwhile"
             link.imc.imc_sendmsg(link.client, b"at last")
             assert waiting.result() == (b"at last", (), 0)
-            link.imc._buffers.pop()
+            link.imc._rooms.pop()
 
 
 def test_a_buffer_that_another_thread_takes_in_between_is_replaced(link: Link) -> None:
-    class TakenInBetween(list[memoryview]):
+    class TakenInBetween(list[Room]):
         def __bool__(self) -> bool:
             return True
 
-    link.imc._buffers = TakenInBetween()
+    link.imc._rooms = TakenInBetween()
     link.imc.imc_sendmsg(link.client, b"x")
     assert link.imc.imc_recvmsg(link.server).data == b"x"
 

@@ -1,5 +1,6 @@
 """Which fd may pass for which kind of descriptor."""
 
+import _socket
 import os
 import socket
 from collections.abc import Callable
@@ -10,6 +11,12 @@ from sandbox import vetting
 from sandbox.errors import MalformedMessage
 from tests.sandbox.raw import FD_KINDS, fds_of
 
+
+def given_back(sock: _socket.socket) -> None:
+    """Leave the fd of an accepted socket open."""
+    sock.detach()
+
+
 ACCEPTED: dict[str, set[str]] = {
     "address": {"seqpacket pair", "stream pair"},
     "connection": {"seqpacket pair"},
@@ -17,8 +24,8 @@ ACCEPTED: dict[str, set[str]] = {
     "memory": {"memfd"},
 }
 VETTING: dict[str, Callable[[int], None]] = {
-    "address": vetting.require_address,
-    "connection": lambda fd: vetting.require_connection(fd, "connection"),
+    "address": lambda fd: given_back(vetting.address_over(fd)),
+    "connection": lambda fd: given_back(vetting.connection_over(fd, "connection")),
     "host file": vetting.require_host_file,
     "memory": lambda fd: vetting.require_memory(fd, 65536),
 }
@@ -79,5 +86,5 @@ def test_a_mere_name_of_a_file_is_no_file(role: str) -> None:
 
 def test_vetting_leaves_the_flags_of_the_open_file_alone() -> None:
     with fds_of("seqpacket pair") as [fd]:
-        vetting.require_address(fd)
+        given_back(vetting.address_over(fd))
         assert os.get_blocking(fd)

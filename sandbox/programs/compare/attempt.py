@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sandbox.abi import CONNECT
-from sandbox.descriptors import ConnectedSocket, SocketAddress, borrowed_socket
+from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.errors import ImcError
 from sandbox.imc import Imc
 from sandbox.protocols import abstract_name, token_of_address
@@ -74,8 +74,8 @@ def knock(worker: Worker, address: SocketAddress) -> ConnectedSocket:
             assert worker.bound_socket is not None  # noqa: S101 - the global descriptor
             return offered(worker.bound_socket.socket, b"", abstract_name(token_of_address(address)))
         case _:
-            with borrowed_socket(address) as client_fd:
-                return offered(client_fd, CONNECT)
+            assert address.way is not None  # noqa: S101 - a pair's end
+            return offered(address.way, CONNECT)
 
 
 def offered(sock: _socket.socket, message: bytes, address: bytes | None = None) -> ConnectedSocket:

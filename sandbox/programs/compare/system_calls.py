@@ -20,16 +20,16 @@ CALLS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "accept": ("accept4", "getsockname"),
     },
     "datagram": {
-        "connect": ("pread64", "socketpair", "getsockname", "getsockname", "sendmsg", "close"),
-        "accept": ("recvmsg", "getsockname", "getpeername", "getsockopt", "getsockname"),
+        "connect": ("pread64", "socketpair", "sendmsg", "close"),
+        "accept": ("recvmsg", "getsockname", "getpeername", "getsockopt"),
     },
     "socketpair": {
-        "connect": ("getsockname", "socketpair", "getsockname", "getsockname", "sendmsg", "close"),
-        "accept": ("recvmsg", "getsockname", "getpeername", "getsockopt", "newfstatat", "getsockname"),
+        "connect": ("socketpair", "sendmsg", "close"),
+        "accept": ("recvmsg", "newfstatat", "getsockname", "getpeername", "getsockopt"),
     },
     "acknowledged": {
-        "connect": ("getsockname", "socketpair", "getsockname", "getsockname", "sendmsg", "close", "poll", "recvmsg"),
-        "accept": ("recvmsg", "getsockname", "getpeername", "getsockopt", "newfstatat", "getsockname", "sendmsg"),
+        "connect": ("socketpair", "sendmsg", "close", "poll", "recvmsg"),
+        "accept": ("recvmsg", "newfstatat", "getsockname", "getpeername", "getsockopt", "sendmsg"),
     },
 }
 # Calls that change nothing, and that nothing else here makes, before and after each side.
