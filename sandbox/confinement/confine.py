@@ -10,8 +10,10 @@ capabilities, not_dumpable
 seccomp                   last, for it takes the calls away that the others are made of
 """
 
+import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -106,18 +108,29 @@ def ruleset_of(told: Mapping[str, Any]) -> int:
 
 def become(uid: int) -> None:
     """Be another user, alone in a group of the same number. Raises OSError."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    # Whoever changes its ids forgets what is to become of it when its parent dies.
-    die_with_parent()
+    with remembering_to_die():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
 
 
 def enter_user_namespace() -> None:
     """Be nobody in a user namespace of our own. Raises OSError."""
-    namespaces.enter_user_namespace()
-    # As above.
+    with remembering_to_die():
+        namespaces.enter_user_namespace()
+
+
+@contextmanager
+def remembering_to_die() -> Iterator[None]:
+    """Have our ids change, with which the kernel forgets what is to become of us when the zygote, our parent, ends.
+
+    Until then it is known: who is the parent before is the zygote. Raises ProcessLookupError where it ends meanwhile.
+    """
+    parent = os.getppid()
+    yield
     die_with_parent()
+    if os.getppid() != parent:
+        raise ProcessLookupError(errno.ESRCH, "the zygote is gone")
 
 
 def narrow_capabilities() -> None:
