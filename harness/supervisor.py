@@ -29,7 +29,7 @@ from harness.planner import only_plan_of
 from harness.routing import Routing
 from harness.spawn import Zygote, ZygoteError
 from harness.undertaker import Undertaker
-from harness.verdict import Verdict, tasks, together
+from harness.verdict import Verdict, no_callback_fails, tasks, together
 from sandbox.abi import FIRST_IMPORT
 from sandbox.descriptors import SocketAddress
 
@@ -56,7 +56,12 @@ def run_topology(path: str | Path, **variables: Any) -> Outcome:
 
 def run_plan(plan: Plan) -> Outcome:
     """Run `plan` on an event loop of its own and return its outcome."""
-    return asyncio.run(supervise(plan))
+
+    async def run() -> Outcome:
+        async with no_callback_fails():
+            return await supervise(plan)
+
+    return asyncio.run(run())
 
 
 async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, Outcome], None]) -> None:
@@ -70,7 +75,7 @@ async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, 
         async with window:
             return await supervise(plan)
 
-    async with tasks() as group:
+    async with no_callback_fails(), tasks() as group:
         for plan, outcome in [(plan, group.create_task(supervised(plan))) for plan in plans]:
             tell(plan, await outcome)
 

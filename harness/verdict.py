@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from harness.outcome import Status
+from harness.waiting import fail
 
 
 class Verdict(Exception):
@@ -39,3 +40,32 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
     async with tasks() as group:
         for coroutine in coroutines:
             group.create_task(coroutine)
+
+
+@asynccontextmanager
+async def no_callback_fails() -> AsyncIterator[None]:
+    """Let the body go on until a callback of this loop, anybody's, raises; then end the body, and raise that.
+
+    asyncio would print it and go on without what the callback had to do. For whoever runs the loop, once.
+    """
+    loop = asyncio.get_running_loop()
+    failed: asyncio.Future[None] = loop.create_future()
+
+    def take(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Only callbacks have a handle; and of those that fail while all is torn down, one can be raised.
+        if "handle" not in context or failed.done():
+            loop.default_exception_handler(context)
+        else:
+            fail(failed, context["exception"])
+
+    async def wait() -> None:
+        await failed
+
+    loop.set_exception_handler(take)
+    async with tasks() as group:
+        waiting = group.create_task(wait())
+        yield
+        waiting.cancel()
+    if failed.done() and not failed.cancelled():
+        # It failed as the body came to its end.
+        failed.result()

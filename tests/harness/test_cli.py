@@ -250,6 +250,22 @@ def test_what_goes_wrong_in_a_run_has_its_own_exit_status(
     assert ("Traceback" in told) == (status == 70)
 
 
+def test_what_goes_wrong_in_a_callback_of_one_of_several_runs_is_a_bug_of_ours_and_ends_them(
+    write: Write, status_of: StatusOf, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(plan: Plan) -> Outcome:
+        if plan.axes["n"] == 1:
+            asyncio.get_running_loop().call_soon({}.pop, "a bug")
+        await asyncio.sleep(60)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("harness.supervisor.supervise", run)
+    assert status_of("run", "-j", "2", write(f"{PAIR}matrix: {{n: [0, 1]}}\n")) == 70
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last):")
+    assert told.endswith("KeyError: 'a bug'\n")
+
+
 # The command line
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness import Status, run_topology
@@ -18,7 +19,7 @@ from harness.lookout import Lookout
 from harness.member import Member
 from harness.planner import only_plan_of
 from harness.spawn import Zygote
-from harness.supervisor import supervise
+from harness.supervisor import Run, supervise
 from tests.harness.written import ONE_WORKER, write
 from tests.kernel import OpenDescriptors
 
@@ -318,3 +319,36 @@ print(outcome.reason, outcome.workers["guest"].reports)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "all as expected {'ignored': ['SIGPIPE', 'SIGXFSZ'], 'blocked': 0}\n", done.stderr
+
+
+def test_a_callback_that_raises_ends_the_run_with_that_and_leaves_nothing(
+    tmp_path: Path, open_descriptors: OpenDescriptors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asyncio would tell it in its log, and the worker be read no more."""
+
+    def fail(*_: object) -> None:
+        raise LookupError("a bug of ours")
+
+    monkeypatch.setattr(Member, "reported", fail)
+    file = write(tmp_path, f"{ONE_WORKER}    scenario: [{{wait: 30s}}]\n", guest="def main(w): w.report('n', 1)\n")
+    with pytest.raises(LookupError, match="a bug of ours"):
+        run_topology(file)
+    assert psutil.Process().children() == []
+    assert open_descriptors.only()
+    assert caplog.messages == []
+
+
+def test_a_callback_that_raises_while_all_is_torn_down_decides_too(
+    tmp_path: Path, open_descriptors: OpenDescriptors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tear_down = Run.tear_down
+
+    async def fail(run: Run) -> None:
+        asyncio.get_running_loop().call_soon({}.pop, "a bug")
+        await tear_down(run)
+
+    monkeypatch.setattr(Run, "tear_down", fail)
+    with pytest.raises(KeyError):
+        run_topology(write(tmp_path, ONE_WORKER, guest="def main(worker): pass\n"))
+    assert psutil.Process().children() == []
+    assert open_descriptors.only()
