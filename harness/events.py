@@ -41,12 +41,33 @@ class FacetMade(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRefused(Event):
-    """A connect message that a worker sent over a facet was not passed on.
+    """A connect message that came over a facet of a worker's was not passed on.
 
-    Where `text` says that no worker sent it, `worker` is whose facet it is. Of a flood, the first few are told.
+    Where `text` does not say who else sent it, the worker did. Of a flood, the first few are told.
     """
 
     worker: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacetShut(Event):
+    """A facet that a worker has as `name` was shut, for a flood of connect messages that others sent over it."""
+
+    worker: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressLost(Event):
+    """An address that a worker exported leads nowhere: whoever waits for it, or has a facet of it, has a dead one.
+
+    `name` is "" for the worker's own. Nobody is blamed: `text` is why, and whoever held the address may be the cause.
+    """
+
+    worker: str
+    name: str
     text: str
 
 

@@ -11,7 +11,8 @@ What was passed on with something in its queue is buried (`undertaker.py`): the 
 is the last descriptor of it. Any other is closed at once, for while we hold it its peer sees no end.
 While the exporter's queue is full no facet is read, so that importers wait as they would have; each facet holds back
 at most one connection. When the last facet is gone, so is the forwarder's copy of the exporter's address, and the
-exporter can see the end; when the exporter's BoundSocket is gone, so are the facets.
+exporter can see the end; when the exporter's BoundSocket is gone, so are the facets. (Where a facet is itself exported,
+facets lead to it, as to any other address.)
 
 (The stream protocol has none: its connections are made by the kernel, at the listener whose name was asked for, and an
 accepted connection cannot be handed to another listener's accept. Nor does it need one there: the address is a name in
@@ -49,7 +50,11 @@ class Hangups:
         asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._tell)
 
     def watch(self, fd: int, hung_up: Callable[[], None]) -> None:
-        """Call `hung_up` when the peer of `fd` has closed its end. Raises OSError."""
+        """Call `hung_up` when the peer of `fd` has closed its end. Raises OSError.
+
+        Whoever else holds the open file can have that fail (EINVAL): only so many epolls may be told of one file, and
+        be watched by epolls themselves, as this one is.
+        """
         self._epoll.register(fd, select.EPOLLRDHUP)
         self._watched[fd] = hung_up
 
@@ -70,11 +75,12 @@ class Hangups:
 
 
 class Facet:
-    """One grant's way to an address; owns `bound`, whose SocketAddress the importer holds."""
+    """One grant's way to an address; owns `bound`, whose SocketAddress the importer holds, as `name`."""
 
-    def __init__(self, bound: BoundSocket, importer: str) -> None:
+    def __init__(self, bound: BoundSocket, importer: str, name: str) -> None:
         self.bound = bound
         self.importer = importer
+        self.name = name
         # A connection that the exporter's queue had no room for.
         self.held: ConnectedSocket | None = None
 
@@ -103,8 +109,10 @@ class Forwarder:
     """The facets of one address, and the way to it.
 
     `ours` are the identities of the supervisor's own sockets, both ends: none of them may travel as a connection.
-    `refused(importer, sender, text)` hears of each connect message that was not passed on; `sender` is the process that
-    sent it, for an address may have travelled on, or 0 where the message was refused for a lack of ours.
+    `refused(facet, sender, text)` hears of each connect message that was not passed on, and says whether it was one too
+    many, for which the facet is shut; `sender` is the process that sent it, for an address may have travelled on, or 0
+    where the message was refused for a lack of ours. `lost(text)` hears of an end that is none of the exporter's doing.
+    `leads_to` is the identity of the address to which its facets lead now.
     """
 
     def __init__(
@@ -114,9 +122,10 @@ class Forwarder:
         hangups: Hangups,
         undertaker: Undertaker,
         ours: set[str],
-        refused: Callable[[str, int, str], None],
+        refused: Callable[[Facet, int, str], bool],
+        lost: Callable[[str], None],
     ) -> None:
-        """Take over `address`."""
+        """Take over `address`. Raises OSError where the way to it cannot be watched."""
         message = PROTOCOLS[protocol].connect_message
         assert message is not None  # noqa: S101 - the plan has no facets of other protocols
         self._message = message
@@ -127,6 +136,7 @@ class Forwarder:
         self._retry: asyncio.TimerHandle | None = None
         self._ours = ours
         self._refused = refused
+        self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._facets: list[Facet] = []
         self._stalled: list[Facet] = []
@@ -134,7 +144,11 @@ class Forwarder:
         self._target: _socket.socket | None = self._opened(address)
 
     def _opened(self, address: SocketAddress) -> _socket.socket:
-        """Return the socket that leads to the exporter: the address itself, or one that is connected to its token."""
+        """Return the socket that leads to the exporter: the address itself, or one that is connected to its token.
+
+        Takes over `address`. Raises OSError.
+        """
+        self.leads_to = address.identity()
         if self._by_token:
             with address:
                 target = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK)
@@ -145,20 +159,28 @@ class Forwarder:
                     target.shutdown(_socket.SHUT_RDWR)
                 return target
         target = over(address.take())
-        self._hangups.watch(target.fileno(), self.close)
+        try:
+            self._hangups.watch(target.fileno(), self.close)
+        except OSError as error:
+            self._undertaker.bury([target.detach()])
+            raise OSError(error.errno, f"it cannot be watched: {error.strerror}") from error
         return target
 
-    def mint(self, importer: str) -> SocketAddress:
-        """Return a new facet's address, owned by the caller. Raises ImcError."""
+    def mint(self, importer: str, name: str) -> SocketAddress:
+        """Return a new facet's address, owned by the caller; the importer has it as `name`. Raises OSError."""
         bound, address = self._imc.imc_makeboundsock()
         # Who sent what, the kernel knows; whoever holds the address could.
         bound.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-        facet = Facet(bound, importer)
+        facet = Facet(bound, importer, name)
         self._identities[facet] = (identity_of(bound.fileno()), address.identity())
         self._ours.update(self._identities[facet])
         self._facets.append(facet)
         self._loop.add_reader(bound.fileno(), self._read, facet)
         return address
+
+    def addresses(self) -> set[str]:
+        """Return the identities of the facets' addresses."""
+        return {address for _, address in self._identities.values()}
 
     def ways(self) -> Iterator[Way]:
         """Yield each facet as it is now."""
@@ -168,12 +190,19 @@ class Forwarder:
             yield Way(address, bound, target, identity_of(facet.held.fileno()) if facet.held is not None else "")
 
     def retarget(self, address: SocketAddress) -> None:
-        """Lead to `address`, which this takes over, from now on; to no address where nobody is left to lead there."""
+        """Lead to `address`, which this takes over, from now on; to no address where nobody is left to lead there.
+
+        Raises OSError where the way to it cannot be watched; the facets are closed then.
+        """
         if not self._facets:
             address.close()
             return
         self._close_target()
-        self._target = self._opened(address)
+        try:
+            self._target = self._opened(address)
+        except OSError:
+            self.close()
+            raise
         self._resume()
 
     def revoke(self, importer: str) -> None:
@@ -229,10 +258,12 @@ class Forwarder:
                 self._drop(facet)
                 return
             except MalformedMessage as error:
-                self._refused(facet.importer, error.sender, error.strerror or "")
+                if self._refused(facet, error.sender, error.strerror or ""):
+                    self._drop(facet)
+                    return
                 continue
             except ImcError as error:
-                self._refused(facet.importer, 0, error.strerror or "")
+                self._refused(facet, 0, error.strerror or "")
                 continue
             except ConnectionResetError:
                 continue
@@ -246,7 +277,12 @@ class Forwarder:
             send_packet(self._target, (self._message,), (connection.fileno(),), nonblock=True)
         except BlockingIOError:
             self._stall(facet, connection)
-            self._loop.add_writer(self._target.fileno(), self._resume)
+            try:
+                self._loop.add_writer(self._target.fileno(), self._resume)
+            except OSError as error:
+                # As in Hangups.watch. Nothing would tell when there is room.
+                self.close()
+                self._lost(f"it cannot be watched: {error.strerror}")
             return False
         except OSError as error:
             if error.errno == errno.ETOOMANYREFS:

@@ -68,7 +68,9 @@ class Member:
         self._answer: asyncio.Future[Mapping[str, Any]] | None = None
         self._unanswered = 0
         self._refused_connects = 0
-        self._refused_strangers = 0
+        # Those that others sent over a facet of its, by the name that it has for it; and those that we lost.
+        self._refused_of_others: Counter[str] = Counter()
+        self._lost_connects = 0
         self._process: Process | None = None
         self._is_paused = False
         self._time: asyncio.TimerHandle | None = None
@@ -316,22 +318,20 @@ class Member:
             # It was granted before the worker ran. One that is granted by messages may export another in its place.
             self._owes_own_address = False
         else:
-            self._require_planned(name, address)
+            self._require_planned(name)
             self._exported.add(name)
             self._routing.exported(self.plan.name, name, address)
         self._journal.add(events.AddressExported, worker=self.plan.name, name=name, identity=address.identity())
         if name == MAIN and self.plan.ready_by is Readiness.EXPORT:
             self._become_ready()
 
-    def _require_planned(self, name: str, address: SocketAddress) -> None:
-        """Raise Offence unless the plan lets it export an address of its own under this name."""
+    def _require_planned(self, name: str) -> None:
+        """Raise Offence unless the plan lets it export an address under this name."""
         what = repr(name) if name else "its address"
         if name in self._exported:
             raise Offence(f"a second export of {what}")
         if name not in self.plan.exports:
             raise Offence(f"an export of {what}, which no route grants")
-        if self._routing.is_ours(address.identity()):
-            raise Offence("an export of a socket of the supervisor's, or of what was granted to it")
 
     def announced(self) -> None:
         """Take note that it is ready."""
@@ -404,11 +404,25 @@ class Member:
                 f"more than {REFUSED_CONNECTS_MAX} connect messages that were refused, at last {text}", "connecting"
             )
 
-    def refused_stranger(self, text: str) -> None:
-        """Take note of one that came over a facet of its, and that no worker sent; of a flood of them, of the first."""
-        self._refused_strangers += 1
-        if self._refused_strangers <= REFUSED_CONNECTS_MAX:
-            self._journal.add(events.ConnectRefused, worker=self.plan.name, text=f"{text}, which no worker sent")
+    def refused_connect_of(self, other: str | None, facet: str, text: str) -> bool:
+        """Take note of one that another worker, or none, sent over this facet of its; say whether it is a flood.
+
+        Who sends them is no offender: it may have been told that what it writes to is a pipe. Nor is who passed it on.
+        """
+        self._refused_of_others[facet] += 1
+        sender = "which no worker sent" if other is None else f"sent by {other}"
+        if self._refused_of_others[facet] <= REFUSED_CONNECTS_MAX:
+            self._journal.add(events.ConnectRefused, worker=self.plan.name, text=f"{text}, {sender}")
+            return False
+        why = f"more than {REFUSED_CONNECTS_MAX} connect messages that were refused, at last {text}, {sender}"
+        self._journal.add(events.FacetShut, worker=self.plan.name, name=facet, text=why)
+        return True
+
+    def lost_connect(self, text: str) -> None:
+        """Take note of one that was lost for a lack of ours; of many, of the first few."""
+        self._lost_connects += 1
+        if self._lost_connects <= REFUSED_CONNECTS_MAX:
+            self._journal.add(events.ConnectRefused, worker=self.plan.name, text=text)
 
 
 def names_in(body: Mapping[str, Any]) -> set[str]:

@@ -8,12 +8,14 @@ importer has it. What is kept are the ways from facets to the addresses that the
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from harness import events
-from harness.facets import Forwarder, Hangups, Way
+from harness.facets import Facet, Forwarder, Hangups, Way
 from harness.journal import Journal
 from harness.plan import MAIN, NONE, ChannelEnd, Grant, HostFilePlan, Own, Plan, Slot, WorkerPlan
 from harness.undertaker import Undertaker
@@ -29,8 +31,8 @@ Address = tuple[str, str]
 class Routing:
     """The grants of one run.
 
-    `deliver(importer, name, address)` passes an address on, and owns it; `refused(importer, sender, text)` hears of
-    each connect message that a facet did not let through, as `facets.Forwarder` tells it.
+    `deliver(importer, name, address)` passes an address on, and owns it; `refused(facet, sender, text)` hears of each
+    connect message that a facet did not let through, and decides, as `facets.Forwarder` has it.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Routing:
         journal: Journal,
         undertaker: Undertaker,
         deliver: Callable[[str, str, SocketAddress], None],
-        refused: Callable[[str, int, str], None],
+        refused: Callable[[Facet, int, str], bool],
     ) -> None:
         self._plan = plan
         self._journal = journal
@@ -122,26 +124,71 @@ class Routing:
 
     # While it runs
 
-    def is_ours(self, identity: str) -> bool:
-        """Say whether this is one of the supervisor's own sockets, or the other end of one."""
-        return identity in self._ours
-
     def keep_out(self, identity: str) -> None:
         """Let the socket of this identity, the supervisor's own, travel neither as connection nor as export."""
         self._ours.add(identity)
 
     def exported(self, worker: str, export: str, address: SocketAddress) -> None:
-        """Grant an address (borrowed) that a worker exports now to all that a route grants it to."""
+        """Grant an address (borrowed) that a worker exports now to all that a route grants it to.
+
+        Where that may not or cannot be they get a dead one. The exporter is not to blame: it may have the address from
+        another, who knew what it is, or holds it still, and has done to it what cannot be seen. Raises OSError.
+        """
         source = worker, export
         self._exported.add(source)
-        with duplicate(address) as copy:
+        # A facet leads to whatever was exported last; an address stays what it is.
+        waiting = [edge for edge in self._edges.get(source, ()) if edge not in self._minted]
+        try:
+            granted = self._all_granted(source, waiting, address)
+        except OSError as error:
+            self._lost(source, error.strerror or "")
+            granted = self._all_dead(source, waiting)
+        for (importer, grant), given in zip(waiting, granted, strict=True):
+            self._deliver(importer, grant.name, given)
+
+    def _all_granted(
+        self, source: Address, waiting: Iterable[tuple[str, Grant]], address: SocketAddress
+    ) -> list[SocketAddress]:
+        """Return what each of those who wait is given for `address` (borrowed), owned by the caller. Raises OSError."""
+        self._require_way_on(source, address.identity())
+        with ExitStack() as held:
+            copy = held.enter_context(duplicate(address))
             self._open_way(source, copy)
             self._addresses[source] = copy
-            for importer, grant in self._edges.get(source, ()):
-                # A facet leads to whatever was exported last; an address stays what it is.
-                if (importer, grant) not in self._minted:
-                    self._deliver(importer, grant.name, self._granted(importer, grant))
-            del self._addresses[source]
+            try:
+                granted = [held.enter_context(self._granted(importer, grant)) for importer, grant in waiting]
+            finally:
+                del self._addresses[source]
+            held.pop_all()
+            copy.close()
+        return granted
+
+    def _all_dead(self, source: Address, waiting: Iterable[object]) -> list[SocketAddress]:
+        """Return for each of those who wait an address at which nobody is, owned by the caller. Raises OSError."""
+        if source in self._forwarders:
+            self._forwarders[source].close()
+        with dead_address(self._plan.workers[source[0]].protocol) as dead:
+            return [duplicate(dead) for _ in waiting]
+
+    def _require_way_on(self, source: Address, identity: str) -> None:
+        """Raise OSError unless the address of this identity leads out of the supervisor, through whichever facets.
+
+        So facets of `source` may lead to it, and no connection goes round.
+        """
+        while identity in self._ours:
+            ways = (
+                (way, forwarder) for way, forwarder in self._forwarders.items() if identity in forwarder.addresses()
+            )
+            through, forwarder = next(ways, (None, None))
+            if forwarder is None:
+                raise OSError(errno.EPERM, "it is a socket of the supervisor's")
+            if through == source:
+                raise OSError(errno.ELOOP, "it leads to itself")
+            identity = forwarder.leads_to
+
+    def _lost(self, source: Address, why: str) -> None:
+        """Tell that an address of a worker's leads nowhere any more, though the worker goes on."""
+        self._journal.add(events.AddressLost, worker=source[0], name=source[1], text=why)
 
     def revoke(self, exporter: str, export: str, importer: str) -> None:
         """Have the facets of this address that `importer` holds, or will be granted, lead nowhere."""
@@ -156,16 +203,18 @@ class Routing:
 
         Who still waits for an address of its gets one at which nobody is, as if it had come before the end.
         """
-        for (exporter, _), forwarder in self._forwarders.items():
-            if exporter == worker:
-                forwarder.close()
+        ending = [forwarder for (exporter, _), forwarder in self._forwarders.items() if exporter == worker]
+        for forwarder in ending:
+            addresses = forwarder.addresses()
+            # With those that lead to a facet which ends, and with those that lead to one of theirs.
+            ending += [other for other in self._forwarders.values() if other.leads_to in addresses]
+            forwarder.close()
         for source, edges in self._edges.items():
             late = [(importer, grant) for importer, grant in edges if not grant.at_start]
             if source[0] == worker and late and source not in self._exported:
                 self._exported.add(source)
-                with dead_address(self._plan.workers[worker].protocol) as dead:
-                    for importer, grant in late:
-                        self._deliver(importer, grant.name, duplicate(dead))
+                for (importer, grant), dead in zip(late, self._all_dead(source, late), strict=True):
+                    self._deliver(importer, grant.name, dead)
 
     def ways(self) -> Iterator[Way]:
         """Yield every facet as it is now."""
@@ -191,7 +240,13 @@ class Routing:
             assert self._hangups is not None  # noqa: S101 - nothing is exported before it is there
             protocol = self._plan.workers[source[0]].protocol
             self._forwarders[source] = Forwarder(
-                protocol, duplicate(address), self._hangups, self._undertaker, self._ours, self._refused
+                protocol,
+                duplicate(address),
+                self._hangups,
+                self._undertaker,
+                self._ours,
+                self._refused,
+                partial(self._lost, source),
             )
 
     def _granted(self, importer: str, grant: Grant) -> SocketAddress:
@@ -202,7 +257,7 @@ class Routing:
         self._minted.add((importer, grant))
         if (importer, source) in self._revoked:
             return dead_address(self._plan.workers[grant.exporter].protocol)
-        address = self._forwarders[source].mint(importer)
+        address = self._forwarders[source].mint(importer, grant.name)
         facts = {"worker": grant.exporter, "importer": importer, "identity": address.identity()}
         self._journal.add(events.FacetMade, **facts)
         return address

@@ -20,6 +20,7 @@ from harness.confinement import limits_of
 from harness.director import Director
 from harness.errors import MissingLayerError
 from harness.events import RunStarted
+from harness.facets import Facet
 from harness.journal import Journal
 from harness.lookout import Lookout
 from harness.member import Ended, Member
@@ -159,13 +160,17 @@ class Run:
     def _deliver(self, importer: str, name: str, address: SocketAddress) -> None:
         self.members[importer].deliver(name, address)
 
-    def _refused(self, importer: str, sender: int, text: str) -> None:
-        """Let whoever sent it know of a connect message; one that no worker sent is told at the facet's importer."""
-        by = next((member for member in self.members.values() if member.is_process(sender)), None)
-        if by is not None:
-            by.refused_connect(text)
+    def _refused(self, facet: Facet, sender: int, text: str) -> bool:
+        """Tell of it at the facet's importer, who alone may be to blame for it; say whether the facet is to be shut."""
+        importer = self.members[facet.importer]
+        if not sender:
+            importer.lost_connect(text)
+        elif importer.is_process(sender):
+            importer.refused_connect(text)
         else:
-            self.members[importer].refused_stranger(text)
+            other = next((name for name, member in self.members.items() if member.is_process(sender)), None)
+            return importer.refused_connect_of(other, facet.name, text)
+        return False
 
     async def live(self) -> None:
         """Start the workers, drive them through the scenario, stop them. Raises Verdict as soon as one is due."""

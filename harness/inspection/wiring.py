@@ -268,11 +268,21 @@ class Wiring:
         return tuple(dict.fromkeys(found))
 
     def _through(self, identity: str) -> Iterator[str]:
-        """Yield what lies behind an end that the supervisor holds: the exporter's, or those of its importers."""
+        """Yield what lies behind an end that the supervisor holds: the exporter's, or those of its importers.
+
+        Where a facet leads to a facet, all of them.
+        """
         way = self._by_bound.get(identity)
-        if way is not None and way.target in self._sockets:
-            yield _identity(self._sockets[way.target].peer)
-        yield from (way.address for way in self._by_target.get(identity, ()))
+        while way is not None and way.target in self._sockets:
+            beyond = _identity(self._sockets[way.target].peer)
+            yield beyond
+            way = self._by_bound.get(beyond)
+        targets = [identity]
+        while targets:
+            for way in self._by_target.get(targets.pop(), ()):
+                yield way.address
+                if way.bound in self._sockets:
+                    targets += self._connected.get(self._sockets[way.bound].inode, ())
 
     def _queue_of(self, entry: Entry, ends: OtherEnds, others: Iterable[Entry]) -> tuple[Holder, ...]:
         """Return who holds the queue in which the other end of `entry` lies, as far as that can be told.

@@ -10,10 +10,12 @@ from typing import Any, Final
 from harness.events import (
     AddressExported,
     AddressGranted,
+    AddressLost,
     AddressRevoked,
     ConnectRefused,
     Event,
     FacetMade,
+    FacetShut,
     Offence,
     Refused,
     Reported,
@@ -92,7 +94,7 @@ def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.status} in {outcome.seconds:.2f} s: {ends}"
 
 
-def _line(  # noqa: C901 - one case an event
+def _line(  # noqa: C901, PLR0912 - one case an event
     event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """Return whom an event is about, and what is told of it; None where nothing is."""
@@ -120,6 +122,11 @@ def _line(  # noqa: C901 - one case an event
             return worker, f"  was {'paused' if signal == 'SIGSTOP' else 'resumed'}"
         case ConnectRefused(worker=worker):
             return worker, f" ✗ was refused a connection: {event.text}"
+        case FacetShut(worker=worker, name=name):
+            return worker, f" ✗ its address {printable(name)} was shut: {event.text}"
+        case AddressLost(worker=worker, name=name):
+            address = f"export {printable(name)}" if name else "address"
+            return worker, f" ✗ its {address} leads nowhere: {event.text}"
         case Offence(worker=worker):
             return worker, f" ✗ broke the rules of {event.rules}: {event.text}"
         case _:

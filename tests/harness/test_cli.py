@@ -255,7 +255,7 @@ def test_what_goes_wrong_in_a_callback_of_one_of_several_runs_is_a_bug_of_ours_a
 ) -> None:
     async def run(plan: Plan) -> Outcome:
         if plan.axes["n"] == 1:
-            asyncio.get_running_loop().call_soon({}.pop, "a bug")
+            asyncio.get_running_loop().call_soon(dict[str, str]().pop, "a bug")
         await asyncio.sleep(60)
         raise AssertionError("it went on")
 

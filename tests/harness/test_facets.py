@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from harness.facets import CONNECTIONS_A_TURN, IN_FLIGHT_SECONDS, Forwarder, Hangups
+from harness.facets import CONNECTIONS_A_TURN, IN_FLIGHT_SECONDS, Facet, Forwarder, Hangups
 from harness.undertaker import Undertaker
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.errors import EndOfStream, ImcError
@@ -43,13 +43,18 @@ class Server:
         self.hangups = Hangups()
         self.ours: set[str] = set()
         self.refusals: list[tuple[str, str]] = []
+        self.patience = 1000
+        self.lost: list[str] = []
         address = SocketAddress(os.dup(self.address.fileno()))
         self.undertaker = Undertaker()
-        self.forwarder = Forwarder(protocol, address, self.hangups, self.undertaker, self.ours, self._refused)
+        self.forwarder = Forwarder(
+            protocol, address, self.hangups, self.undertaker, self.ours, self._refused, self.lost.append
+        )
 
-    def _refused(self, importer: str, sender: int, text: str) -> None:
+    def _refused(self, facet: Facet, sender: int, text: str) -> bool:
         assert sender == os.getpid()
-        self.refusals.append((importer, text))
+        self.refusals.append((facet.importer, text))
+        return len(self.refusals) > self.patience
 
     def close(self) -> None:
         self.forwarder.close()
@@ -106,7 +111,7 @@ def test_a_connection_is_passed_on_and_is_nobody_s_business_afterwards(
     protocol: str, open_descriptors: OpenDescriptors
 ) -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("importer") as facet:
+        with server.forwarder.mint("importer", "server") as facet:
             before = OpenDescriptors()
             client = await server.connect(facet)
             accepted = await server.accept()
@@ -163,7 +168,7 @@ def test_what_is_no_connection_is_refused_and_closed_and_the_next_one_passes(
     bad: str, protocol: str, open_descriptors: OpenDescriptors
 ) -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("importer") as facet:
+        with server.forwarder.mint("importer", "server") as facet:
             before = OpenDescriptors()
             fds = BAD_CONNECTIONS[bad]()
             # A pipe has another end.
@@ -186,7 +191,7 @@ def test_what_is_no_connection_is_refused_and_closed_and_the_next_one_passes(
 def test_what_is_no_connect_message_is_refused(data: bytes, protocol: str) -> None:
     async def check(server: Server) -> None:
         fd = an_end(socket.SOCK_SEQPACKET)
-        with server.forwarder.mint("importer") as facet:
+        with server.forwarder.mint("importer", "server") as facet:
             send_raw(server, facet, data, [fd])
             os.close(fd)
             await turns()
@@ -196,10 +201,51 @@ def test_what_is_no_connect_message_is_refused(data: bytes, protocol: str) -> No
     on_loop(protocol, check)
 
 
+def test_a_facet_over_which_one_too_many_was_refused_is_shut_and_no_other(protocol: str) -> None:
+    async def check(server: Server) -> None:
+        server.patience = 3
+        with server.forwarder.mint("bad", "server") as bad, server.forwarder.mint("good", "server") as good:
+            for _ in range(3):
+                send_raw(server, bad, b"junk", [])
+            await turns()
+            with await server.connect(bad), await server.accept():
+                pass
+            for _ in range(5):
+                send_raw(server, bad, b"junk", [])
+            await turns()
+            assert server.refusals == [("bad", f"a connect message that is not exactly {CONNECT[protocol]!r}")] * 4
+            with pytest.raises(ImcError):
+                await server.connect(bad)
+            with await server.connect(good), await server.accept():
+                pass
+
+    on_loop(protocol, check)
+
+
+def test_a_way_on_which_room_can_no_longer_be_watched_for_is_closed_and_told(
+    protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    async def check(server: Server) -> None:
+        with server.forwarder.mint("importer", "server") as facet, ExitStack() as held:
+            monkeypatch.setattr(asyncio.get_running_loop(), "add_writer", refuse)
+            while not server.lost:
+                for client in fill(server, facet):
+                    held.callback(client.close)
+                await turns()
+            assert server.lost == ["it cannot be watched: Invalid argument"]
+            with pytest.raises(ImcError):
+                await server.connect(facet)
+
+    on_loop(protocol, check)
+
+
 def test_our_own_sockets_are_no_connections(protocol: str) -> None:
     async def check(server: Server) -> None:
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with left, right, server.forwarder.mint("importer") as facet:
+        with left, right, server.forwarder.mint("importer", "server") as facet:
             server.ours.add(f"socket:[{os.fstat(left.fileno()).st_ino}]")
             send_raw(server, facet, CONNECT[protocol], [left.fileno()])
             if protocol == "socketpair":
@@ -246,7 +292,11 @@ def test_while_the_server_is_full_facets_are_not_read_and_then_nobody_is_lost(
     protocol: str, open_descriptors: OpenDescriptors
 ) -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("one") as one, server.forwarder.mint("two") as two, ExitStack() as held:
+        with (
+            server.forwarder.mint("one", "server") as one,
+            server.forwarder.mint("two", "server") as two,
+            ExitStack() as held,
+        ):
             total = 0
             # Until neither the server's queue nor a facet's takes any more.
             while more := [*fill(server, one), *fill(server, two)]:
@@ -276,7 +326,7 @@ def test_while_the_server_is_full_facets_are_not_read_and_then_nobody_is_lost(
 
 def test_a_flood_leaves_the_loop_its_turns() -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("importer") as facet, ExitStack() as held:
+        with server.forwarder.mint("importer", "server") as facet, ExitStack() as held:
             for client in fill(server, facet):
                 held.callback(client.close)
             taken: list[int] = []
@@ -296,7 +346,7 @@ def test_a_flood_leaves_the_loop_its_turns() -> None:
 
 def test_connections_of_one_importer_keep_their_order(protocol: str) -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("importer") as facet, ExitStack() as held:
+        with server.forwarder.mint("importer", "server") as facet, ExitStack() as held:
             for number in range(8):
                 client = held.enter_context(await server.connect(facet))
                 server.imc.imc_sendmsg(client, b"%d" % number)
@@ -309,7 +359,7 @@ def test_connections_of_one_importer_keep_their_order(protocol: str) -> None:
 
 def test_when_the_last_facet_is_gone_the_server_s_accept_ends() -> None:
     async def check(server: Server) -> None:
-        one, two = server.forwarder.mint("one"), server.forwarder.mint("two")
+        one, two = server.forwarder.mint("one", "server"), server.forwarder.mint("two", "server")
         server.address.close()
         one.close()
         await turns()
@@ -325,7 +375,7 @@ def test_when_the_last_facet_is_gone_the_server_s_accept_ends() -> None:
 
 def test_the_end_of_the_facets_does_not_shut_the_server_s_own_address() -> None:
     async def check(server: Server) -> None:
-        server.forwarder.mint("one").close()
+        server.forwarder.mint("one", "server").close()
         await turns()
         with await server.connect(server.address), await server.accept():
             pass
@@ -335,7 +385,7 @@ def test_the_end_of_the_facets_does_not_shut_the_server_s_own_address() -> None:
 
 def test_when_the_server_is_gone_so_are_its_facets(protocol: str) -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("importer") as facet:
+        with server.forwarder.mint("importer", "server") as facet:
             server.bound.close()
             if protocol == "datagram":
                 # A name does not tell: the first that asks for it learns it.
@@ -349,7 +399,7 @@ def test_when_the_server_is_gone_so_are_its_facets(protocol: str) -> None:
 
 def test_a_holder_that_shuts_its_facet_down_hurts_itself_alone() -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("bad") as bad, server.forwarder.mint("good") as good:
+        with server.forwarder.mint("bad", "server") as bad, server.forwarder.mint("good", "server") as good:
             with socket.socket(fileno=os.dup(bad.fileno())) as sock:
                 sock.shutdown(socket.SHUT_RDWR)
             await turns()
@@ -363,7 +413,7 @@ def test_a_holder_that_shuts_its_facet_down_hurts_itself_alone() -> None:
 
 def test_what_a_server_sends_back_over_its_port_is_left_alone(open_descriptors: OpenDescriptors) -> None:
     async def check(server: Server) -> None:
-        with server.forwarder.mint("importer") as facet:
+        with server.forwarder.mint("importer", "server") as facet:
             fd = a_file()
             for _ in range(20):
                 socket.send_fds(server.bound.socket, [b"junk"], [fd])  # type: ignore[arg-type]
@@ -379,7 +429,7 @@ def test_what_a_server_sends_back_over_its_port_is_left_alone(open_descriptors: 
 def test_a_forwarder_can_be_led_elsewhere(protocol: str) -> None:
     async def check(server: Server) -> None:
         bound, address = server.imc.imc_makeboundsock()
-        with bound, server.forwarder.mint("importer") as facet:
+        with bound, server.forwarder.mint("importer", "server") as facet:
             server.forwarder.retarget(address)
             with await server.connect(facet), await asyncio.to_thread(server.imc.imc_accept, bound):
                 pass
@@ -395,7 +445,7 @@ async def main():
     server = Server("socketpair")
     # What is in flight counts against the sender's limit of open files.
     used = 40
-    with server.forwarder.mint("importer") as facet:
+    with server.forwarder.mint("importer", "server") as facet:
         clients = fill(server, facet)
         limit = max(c.fileno() for c in clients) + 60
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit))
@@ -422,7 +472,7 @@ def test_however_many_facets_wait_for_descriptors_in_flight_one_timer_looks_agai
             raise OSError(errno.ETOOMANYREFS, "too many")
 
         with ExitStack() as held:
-            facets = [held.enter_context(server.forwarder.mint(f"importer {n}")) for n in range(4)]
+            facets = [held.enter_context(server.forwarder.mint(f"importer {n}", "server")) for n in range(4)]
             monkeypatch.setattr("harness.facets.send_packet", refuse)
             for facet in facets:
                 held.enter_context(await server.connect(facet))

@@ -167,14 +167,6 @@ EXPORTS: Final[dict[str, tuple[str, str]]] = {
         "worker.export('extra', worker.address); worker.export('extra', worker.address)",
         "a second export of 'extra'",
     ),
-    "what it was granted": (
-        "worker.export('extra', worker.imports['granted'])",
-        "an export of a socket of the supervisor's, or of what was granted to it",
-    ),
-    "its control channel": (
-        "worker.export('extra', SocketAddress(os.dup(5)))",
-        "an export of a socket of the supervisor's, or of what was granted to it",
-    ),
     "a listening socket": (
         "s = socket.socket(1, 5); s.bind(''); s.listen(); worker.export('extra', SocketAddress(s.detach()))",
         "a SocketAddress that is no connected socket",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from harness import Outcome, Status, run_topology
-from harness.events import ConnectRefused
+from harness.events import ConnectRefused, FacetShut
 from harness.facets import Forwarder
 from harness.member import REFUSED_CONNECTS_MAX
 from harness.undertaker import Undertaker
@@ -23,6 +23,7 @@ from tests.kernel import OpenDescriptors
 SECONDS: Final = 10
 MESSAGE: Final = ("datagram", "socketpair", "acknowledged")
 DESCRIPTOR: Final = ("socketpair", "acknowledged")
+CONNECT: Final = {"datagram": b"", "socketpair": b"c", "acknowledged": b"c"}
 
 
 def topology(misbehaviour: str, protocol: str, *, facets: bool = True, more: str = "") -> str:
@@ -127,8 +128,7 @@ def test_over_stream_they_are_what_a_message_must_not_carry(kind: str, tmp_path:
 @pytest.mark.parametrize("protocol", MESSAGE)
 def test_who_sends_what_must_be_refused_again_and_again_is_named_and_ended(protocol: str, tmp_path: Path) -> None:
     attack = Attack(tmp_path, "refused_flood", protocol)
-    what = "b''" if protocol == "datagram" else "b'c'"
-    told = f"a connect message that is not exactly {what}"
+    told = f"a connect message that is not exactly {CONNECT[protocol]!r}"
     attack.harms_nobody(offence=f"more than {REFUSED_CONNECTS_MAX} connect messages that were refused, at last {told}")
     assert attack.outcome.reason.startswith("hostile broke the rules of connecting: more than")
     assert attack.outcome.workers["hostile"].exit_status == -9
@@ -145,6 +145,7 @@ def test_what_no_worker_sent_is_told_and_nobody_is_named(protocol: str, tmp_path
     attack.harms_nobody()
     assert [worker for worker, _ in attack.refusals] == ["hostile"] * REFUSED_CONNECTS_MAX
     assert all(text.endswith(", which no worker sent") for _, text in attack.refusals)
+    assert [event.worker for event in attack.outcome.events if isinstance(event, FacetShut)] == ["hostile"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -229,57 +230,113 @@ def test_without_vetting_the_supervisor_would_pass_on_its_own_sockets(
 # An address that travelled
 
 FRAMED: Final = """
-defaults: {{protocol: {protocol}}}
+defaults: {{protocol: {protocol}, service_port: exported}}
 workers:
-  victim: {{program: "sandbox.programs.hostile.victim:main", service_port: exported}}
-  giver: {{program: "framed:giver", service_port: unexported}}
-  framer: {{program: "framed:framer", service_port: exported}}
+  victim: {{program: "sandbox.programs.hostile.victim:main"}}
+  giver: {{program: "framed:{giver}"}}
+  other: {{program: "framed:{other}"}}
+  bystander: {{program: "framed:bystander"}}
 routes:
   - {{grant: victim, to: giver}}
-  - {{grant: framer, to: giver}}
+  - {{grant: other, to: giver}}
+  - {{grant: victim, to: bystander}}
+  - {{grant: giver.done, to: bystander}}
 scenario:
-  - {{wait: {{exit: giver}}}}
+  - {{wait: {{exit: bystander}}}}
 """
 FRAMED_PROGRAMS: Final = """
-    from sandbox.errors import EndOfStream
+    import os
+
+    from sandbox.descriptors import DataOnlySocket
+    from sandbox.errors import EndOfStream, ImcError
     from sandbox.programs.hostile.innocent import require_echo
     from sandbox.programs.hostile.means import Target
 
-    def giver(worker):
-        with worker.imc.imc_connect(worker.imports["framer"]) as connection:
-            worker.imc.imc_sendmsg(connection, b"meet the victim", (worker.imports["victim"],))
+    def give(worker, descriptor):
+        with worker.imc.imc_connect(worker.imports["other"]) as connection:
+            worker.imc.imc_sendmsg(connection, b"for you", (descriptor,))
             try:
                 worker.imc.imc_recvmsg(connection)
             except EndOfStream:
-                "It was ended."
-        with worker.imc.imc_connect(worker.imports["victim"]) as connection:
-            require_echo(worker, connection, b"hello")
+                "It has done what it wanted to."
+        try:
+            worker.imc.imc_connect(worker.imports["victim"])
+        except ImcError:
+            worker.report("refused", True)
+        worker.export("done", worker.address)
+        worker.next_step()
+
+    def giver(worker):
+        give(worker, worker.imports["victim"])
 
     def framer(worker):
-        connection = worker.imc.imc_accept(worker.bound_socket)
-        (address,) = worker.imc.imc_recvmsg(connection).descriptors
-        while True:
-            Target(worker, address).send(b"junk")
+        with worker.imc.imc_accept(worker.bound_socket) as connection:
+            (address,) = worker.imc.imc_recvmsg(connection).descriptors
+            try:
+                while True:
+                    Target(worker, address).send(b"junk")
+            except OSError:
+                worker.report("stopped", True)
+        worker.next_step()
+
+    def deceiver(worker):
+        with DataOnlySocket(os.dup(worker.imports["victim"].fileno())) as pipe:
+            give(worker, pipe)
+
+    def honest(worker):
+        # Writes to whatever pipe it is given.
+        with worker.imc.imc_accept(worker.bound_socket) as connection:
+            (pipe,) = worker.imc.imc_recvmsg(connection).descriptors
+            try:
+                while True:
+                    worker.imc.imc_sendmsg(pipe, b"a line")
+            except EndOfStream:
+                worker.report("stopped", isinstance(pipe, DataOnlySocket))
+        worker.next_step()
+
+    def bystander(worker):
+        worker.imports["giver.done"]
+        with worker.imc.imc_connect(worker.imports["victim"]) as connection:
+            require_echo(worker, connection, b"hello")
 """
 
 
-def framed(tmp_path: Path, protocol: str) -> dict[str, bool]:
-    """Have one worker misuse what another was granted; return who was named."""
-    outcome = run_topology(write(tmp_path, FRAMED.format(protocol=protocol), framed=FRAMED_PROGRAMS))
+def framed(tmp_path: Path, protocol: str, giver: str = "giver", other: str = "framer") -> Outcome:
+    """Have one worker misuse, by itself or deceived, what another was granted."""
+    text = FRAMED.format(protocol=protocol, giver=giver, other=other)
+    outcome = run_topology(write(tmp_path, text, framed=FRAMED_PROGRAMS))
     assert outcome.seconds < SECONDS
-    return {name: worker.offence is not None for name, worker in outcome.workers.items()}
+    return outcome
+
+
+def harms_the_giver_alone(outcome: Outcome, protocol: str) -> None:
+    """Nobody is named, the facet is shut, and who else has one goes on."""
+    assert outcome.reason == "all as expected"
+    assert outcome.workers["other"].reports == {"stopped": True}
+    assert outcome.workers["giver"].reports == {"refused": True}
+    what = f"a connect message that is not exactly {CONNECT[protocol]!r}"
+    told = [(event.worker, event.text) for event in outcome.events if isinstance(event, ConnectRefused)]
+    assert told == [("giver", f"{what}, sent by other")] * REFUSED_CONNECTS_MAX
+    (shut,) = [event for event in outcome.events if isinstance(event, FacetShut)]
+    why = f"more than {REFUSED_CONNECTS_MAX} connect messages that were refused, at last {what}, sent by other"
+    assert (shut.worker, shut.name, shut.text) == ("giver", "victim", why)
 
 
 @pytest.mark.parametrize("protocol", MESSAGE)
-def test_who_misuses_an_address_is_named_and_not_who_passed_it_on(protocol: str, tmp_path: Path) -> None:
-    assert framed(tmp_path, protocol) == {"victim": False, "giver": False, "framer": True}
+def test_an_address_that_others_misuse_is_shut_and_nobody_is_named(protocol: str, tmp_path: Path) -> None:
+    harms_the_giver_alone(framed(tmp_path, protocol), protocol)
+
+
+@pytest.mark.parametrize("protocol", DESCRIPTOR)
+def test_who_is_made_to_write_to_an_address_as_to_a_pipe_is_no_offender(protocol: str, tmp_path: Path) -> None:
+    harms_the_giver_alone(framed(tmp_path, protocol, "deceiver", "honest"), protocol)
 
 
 def test_if_the_importer_were_held_to_account_anybody_could_have_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.member.Member.is_process", lambda member, _: member.plan.name == "giver")
-    assert framed(tmp_path, "socketpair")["giver"]
+    assert framed(tmp_path, "socketpair").workers["giver"].offence is not None
 
 
 # Whom the supervisor waits for

@@ -34,7 +34,7 @@ def as_member(write: Callable[..., Path], service_port: str, check: Callable[[Me
         plan = only_plan_of(write(GUEST.format(service_port)), {})
         journal = Journal()
         undertaker = Undertaker()
-        routing = Routing(plan, journal, undertaker, lambda *_: None, lambda *_: None)
+        routing = Routing(plan, journal, undertaker, lambda *_: None, lambda *_: False)
         check(Member(plan.workers["guest"], journal, routing, undertaker))
         routing.close()
 

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from harness import Outcome, Status, run_topology
-from harness.events import AddressExported, AddressGranted, FacetMade
+from harness.events import AddressExported, AddressGranted, AddressLost, FacetMade
 from harness.planner import only_plan_of
 from harness.supervisor import run_plan
 from sandbox.protocols import PROTOCOLS
@@ -257,12 +257,121 @@ def test_threads_may_wait_for_grants_while_others_wait_for_steps(tmp_path: Path)
     assert run_topology(write(tmp_path, topology, alice=program, bob=exports)).reason == "all as expected"
 
 
-@pytest.mark.parametrize("protocol", FORWARDED)
-def test_what_was_granted_cannot_be_exported_as_one_s_own(protocol: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_was_granted_can_be_exported_and_leads_on(protocol: str, tmp_path: Path) -> None:
     routes = "{grant: bob, to: alice}, {grant: alice.again, to: carol}"
-    steps = "  - {at: alice, do: export, address: bob, name: again}\n"
-    outcome = run_topology(write(tmp_path, probes(protocol, routes, steps)))
-    assert outcome.workers["alice"].offence == "an export of a socket of the supervisor's, or of what was granted to it"
+    steps = """
+  - {at: alice, do: export, address: bob, name: again}
+  - {at: carol, do: connect, address: alice.again, as: c}
+  - {at: bob, do: accept, as: c}
+  - {at: carol, do: sendmsg, socket: c, data: hello}
+  - {at: bob, do: recvmsg, socket: c, expect: {data: hello}}
+  - {kill: bob}
+  - {at: carol, do: connect, address: alice.again, expect: {error: EIO}}
+  - {expect: {exit: {bob: SIGKILL}}}
+"""
+    assert run_topology(write(tmp_path, probes(protocol, routes, steps))).reason == "all as expected"
+
+
+def lost(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """Return whose address leads nowhere, its name there, and why; nobody may be blamed for it."""
+    assert outcome.reason == "all as expected"
+    return [(event.worker, event.name, event.text) for event in outcome.events if isinstance(event, AddressLost)]
+
+
+ROUND: Final = """
+    from sandbox.errors import ImcError
+
+    def first(worker):
+        worker.export("", worker.imports["second.way"])
+        worker.export("done", worker.address)
+
+    def second(worker):
+        worker.export("way", worker.imports["first"])
+        worker.imports["first.done"]
+        try:
+            worker.imc.imc_connect(worker.imports["first"])
+        except ImcError as error:
+            worker.report("refused", error.errno)
+"""
+
+
+@pytest.mark.parametrize("protocol", FORWARDED)
+def test_an_address_that_would_lead_to_itself_is_a_dead_one(protocol: str, tmp_path: Path) -> None:
+    topology = f"""
+        defaults: {{protocol: {protocol}, service_port: exported}}
+        workers: {{first: {{program: "round:first", grants: messages}}, second: {{program: "round:second"}}}}
+        routes: [{{grant: first, to: second}}, {{grant: second.way, to: first}}, {{grant: first.done, to: second}}]
+        within: 20s
+    """
+    outcome = run_topology(write(tmp_path, topology, round=ROUND))
+    assert lost(outcome) == [("first", "", "it leads to itself")]
+    assert outcome.workers["second"].reports == {"refused": errno.EIO}
+
+
+HONEST: Final = """
+    import os, select
+    from contextlib import suppress
+    from sandbox.descriptors import SocketAddress
+    from sandbox.errors import ImcError
+
+    def registry(worker):
+        # Exports what a client registers, and stays.
+        client = worker.imc.imc_accept(worker.bound_socket)
+        (address,) = worker.imc.imc_recvmsg(client).descriptors
+        worker.export("service", address)
+        worker.next_step()
+
+    def user(worker):
+        try:
+            worker.imc.imc_connect(worker.imports["registry.service"])
+        except ImcError as error:
+            worker.report("refused", error.errno)
+
+    def register(worker, address):
+        worker.imc.imc_sendmsg(worker.imc.imc_connect(worker.imports["registry"]), b"register me", [address])
+        worker.next_step()
+
+    def of_the_supervisor(worker):
+        register(worker, SocketAddress(os.dup(5)))
+
+    def unwatchable(worker):
+        bound, address = worker.imc.imc_makeboundsock()
+        # An epoll is told of it, and as many as the kernel allows are told of that one.
+        first = select.epoll()
+        first.register(address.fileno(), select.EPOLLIN)
+        others = []
+        with suppress(OSError):
+            while True:
+                others.append(select.epoll())
+                others[-1].register(first.fileno(), select.EPOLLIN)
+        register(worker, address)
+"""
+
+
+@pytest.mark.parametrize("protocol", DESCRIPTOR_PROTOCOLS)
+@pytest.mark.parametrize(
+    ("registers", "why"),
+    [
+        ("of_the_supervisor", "it is a socket of the supervisor's"),
+        ("unwatchable", "it cannot be watched: Invalid argument"),
+    ],
+)
+def test_who_exports_what_cannot_be_granted_may_be_honest_and_goes_on(
+    registers: str, why: str, protocol: str, tmp_path: Path
+) -> None:
+    topology = f"""
+        defaults: {{protocol: {protocol}, confinement: strict}}
+        workers:
+          registry: {{program: "honest:registry", service_port: exported}}
+          user: {{program: "honest:user"}}
+          hostile: {{program: "honest:{registers}"}}
+        routes: [{{grant: registry, to: hostile}}, {{grant: registry.service, to: user}}]
+        scenario: [{{wait: {{exit: user}}, within: 20s}}]
+    """
+    outcome = run_topology(write(tmp_path, topology, honest=HONEST))
+    assert lost(outcome) == [("registry", "service", why)]
+    assert outcome.workers["user"].reports == {"refused": errno.EIO}
 
 
 @pytest.mark.parametrize("end", ["return 0", "os.write(5, b'junk'); time.sleep(3600)"])

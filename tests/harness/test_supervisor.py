@@ -344,7 +344,7 @@ def test_a_callback_that_raises_while_all_is_torn_down_decides_too(
     tear_down = Run.tear_down
 
     async def fail(run: Run) -> None:
-        asyncio.get_running_loop().call_soon({}.pop, "a bug")
+        asyncio.get_running_loop().call_soon(dict[str, str]().pop, "a bug")
         await tear_down(run)
 
     monkeypatch.setattr(Run, "tear_down", fail)

@@ -116,6 +116,18 @@ def test_a_facet_is_seen_through_both_ways() -> None:
     assert waited.holders == (Holder("w", 4), Holder("x", 6))
 
 
+def test_a_facet_that_leads_to_a_facet_is_seen_through_both_ways() -> None:
+    # v holds the address 5 of a facet that leads to the address 3, which w exported.
+    ways = (FACET, Way(address="socket:[5]", bound="socket:[6]", target="socket:[3]", held=""))
+    sockets, ours = FACET_SOCKETS | pair(5, 6), (*OURS, "socket:[3]", "socket:[6]")
+    connects = worker({6: "socket:[5]"}, Wait("sendmsg", writes=(6,)))
+    waited = waited_in({"w": connects, "x": worker({3: "socket:[1]"})}, sockets, ways, ours)
+    assert waited.holders == (Holder("x", 3),)
+    accepts = worker({3: "socket:[1]"}, Wait("recvmsg", reads=(3,)))
+    workers = {"w": accepts, "x": worker({7: "socket:[3]"}), "v": worker({6: "socket:[5]"})}
+    assert waited_in(workers, sockets, ways, ours).holders == (Holder("x", 7), Holder("v", 6))
+
+
 def test_a_connection_that_the_supervisor_holds_back_lies_in_the_exporters_queue() -> None:
     way = replace(FACET, held="socket:[8]")
     workers = {"w": worker({6: "socket:[3]", 7: "socket:[9]"}, READS_7), "x": worker({3: "socket:[1]"})}
