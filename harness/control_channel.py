@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from harness.quotas import MESSAGES_A_TURN, REPORT_BYTES_MAX, REPORTS_MAX, RESULT_BYTES_MAX, UNREAD_SECONDS
 from harness.topology.values import ERRNO_NAMES
 from harness.undertaker import Undertaker
 from sandbox import control
@@ -20,12 +21,6 @@ from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.imc import Imc
 
-# How much of one worker is read before the others get their turn.
-MESSAGES_A_TURN: Final = 32
-REPORTS_MAX: Final = 10_000
-REPORT_BYTES_MAX: Final = 1024 * 1024
-# For how long the queue of a worker that reads nothing may be full.
-UNREAD_SECONDS: Final = 5.0
 IN_FLIGHT_SECONDS: Final = 0.01
 # The offender chooses the words of some of them.
 OFFENCE_TEXT_MAX: Final = 200
@@ -212,6 +207,8 @@ class ControlChannel:
                 self._count_report(len(data))
                 self._listener.refused(call, name)
             case control.RESULT, dict(result):
+                if len(data) > RESULT_BYTES_MAX:
+                    raise Offence(f"a result of more than {RESULT_BYTES_MAX} bytes")
                 self._listener.answered(result)
             case kind, _:
                 raise Offence(f"no message of a worker: {kind!r}")

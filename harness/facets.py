@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from harness.quotas import CONNECTIONS_A_TURN
 from harness.undertaker import Undertaker
 from sandbox.descriptors import BoundSocket, ConnectedSocket, SocketAddress, identity_of, over
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
@@ -35,8 +36,6 @@ from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS, AddressForm, abstract_name, take_connection, token_of_address
 from sandbox.transport import send_packet
 
-# How many connections of one facet are passed on before the others get their turn.
-CONNECTIONS_A_TURN: Final = 32
 # When too many descriptors of our user are in flight, nothing tells when that ends.
 IN_FLIGHT_SECONDS: Final = 0.01
 

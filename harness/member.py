@@ -19,6 +19,7 @@ from harness.inspection.wiring import Named, named_by
 from harness.journal import Journal
 from harness.outcome import WorkerOutcome, describe_exit
 from harness.plan import EXPORTED, MAIN, Own, Readiness, StepPlan, WorkerPlan
+from harness.quotas import MIB, OUTPUT_BYTES, REFUSED_CONNECTS_MAX
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.undertaker import Undertaker
@@ -34,8 +35,6 @@ REAPED_SECONDS: Final = 10.0
 EXIT_TOLD_SECONDS: Final = 0.5
 PF_EXITING: Final = 0x4  # linux/sched.h
 STOPPED_LOOK_SECONDS: Final = 0.001
-# Honest programs send no connect message that has to be refused, mistaken ones a few.
-REFUSED_CONNECTS_MAX: Final = 8
 
 
 class Ended(Exception):
@@ -73,6 +72,8 @@ class Member:
         self._lost_connects = 0
         self._process: Process | None = None
         self._is_paused = False
+        # What orphans of its write when the run is decided decides nothing.
+        self._is_over = False
         self._time: asyncio.TimerHandle | None = None
         # Set at each news that somebody may have waited for: a report, the end.
         self._news = asyncio.Event()
@@ -81,8 +82,9 @@ class Member:
         # What it has for a descriptor, by identity: what it started with, was granted, and made by its steps.
         self._named: dict[str, Named] = {}
         self._granted: set[str] = set()
-        self._stdout = Capture()
-        self._stderr = Capture()
+        self._output_left = OUTPUT_BYTES if plan.limits.output is None else plan.limits.output
+        self._stdout = Capture(self._wrote)
+        self._stderr = Capture(self._wrote)
 
     # Life
 
@@ -171,8 +173,10 @@ class Member:
 
     def _ended(self, exited: asyncio.Future[int]) -> None:
         if self._channel is not None:
-            # What it said last may have arrived after its death did.
+            # What it said last may have arrived after its death did, and what it wrote.
             self._channel.read()
+        self._stdout.catch_up()
+        self._stderr.catch_up()
         if exited.cancelled() or exited.exception() is not None:
             reason = "was lost"
         else:
@@ -281,6 +285,7 @@ class Member:
     async def bury(self) -> None:
         """Whatever state it is in, have it ended."""
         self.stopping = True
+        self._is_over = True
         if self._process is not None:
             self.kill("the run is over")
             await asyncio.wait([self._process.exited], timeout=REAPED_SECONDS)
@@ -387,6 +392,17 @@ class Member:
             self._journal.add(events.Offence, worker=self.plan.name, rules=rules, text=text)
             self.kill("its offence")
             self._give_up(f"broke the rules of {rules}: {text}")
+
+    def _wrote(self, size: int) -> None:
+        """Count what it, or whoever has its stdout or stderr of it, has written."""
+        self._output_left -= size
+        if self._output_left < 0 and self.offence is None and not self._is_over:
+            most = OUTPUT_BYTES if self.plan.limits.output is None else self.plan.limits.output
+            told = f"{most / MIB:g} MiB" if most >= MIB else f"{most} bytes"
+            self.offended(f"more than {told} of output", "its output")
+            # It may have left the pipes to others, who go on.
+            self._stdout.finish()
+            self._stderr.finish()
 
     # What it does to facets
 

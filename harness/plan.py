@@ -87,13 +87,15 @@ OPEN_FILES: Final = 1024
 class Limits:
     """What a worker may use: bytes, a number of descriptors, seconds of the processor's time and of anybody's.
 
-    None is as much as the supervisor has itself, but of descriptors, where that is OPEN_FILES.
+    None is as much as the supervisor has itself, but of descriptors, where that is OPEN_FILES, and of what it writes to
+    stdout and stderr, where that is `quotas.OUTPUT_BYTES`.
     """
 
     address_space: int | None
     open_files: int | None
     cpu: float | None
     wall: float | None
+    output: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def _limits(layers: Layers) -> Limits:
         values = (getattr(layer.limits, key) for layer, _ in layers.layers)
         return next((value for value in values if value is not None), None)
 
-    return Limits(nearest("address_space"), nearest("open_files"), nearest("cpu"), nearest("wall"))
+    return Limits(*map(nearest, ("address_space", "open_files", "cpu", "wall", "output")))
 
 
 def _layers(base: str, topology: Topology, findings: Findings) -> tuple[Layers, bool]:

@@ -118,6 +118,7 @@ def _limits(limits: Limits) -> str:
         f"open_files {limits.open_files or OPEN_FILES}",
         f"cpu {limits.cpu:g} s" if limits.cpu else "",
         f"wall {limits.wall:g} s" if limits.wall else "",
+        f"output {limits.output} bytes" if limits.output else "",
     ]
     return ", ".join(filter(None, said))
 

@@ -29,6 +29,7 @@ from harness.topology.values import (
     SchemaVersion,
     Seconds,
     ServicePort,
+    Size,
     Wanted,
     described,
 )
@@ -53,6 +54,10 @@ class Limits(Model):
     )
     cpu: Annotated[Seconds | None, described("Of processor time, in whole seconds; then SIGXCPU.", "10s")] = None
     wall: Annotated[Duration | None, described("From its start to its end; then SIGKILL.", "30s")] = None
+    output: Annotated[
+        Size | None,
+        described("To stdout and stderr together, kept or not; more is an offence. 64MiB unless said.", "1GiB"),
+    ] = None
 
 
 class Inherit(Model):

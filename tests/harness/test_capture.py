@@ -4,6 +4,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import pytest
+
 from harness.capture import DIVERTED_BYTES, KEPT_BYTES, TAIL_BYTES, Capture
 from harness.outcome import Output
 from tests.kernel import OpenDescriptors
@@ -13,7 +15,7 @@ def captured(write: Callable[[Capture, int], None]) -> Output:
     """Return what is captured of what `write` writes; no more at once than the pipe holds."""
 
     async def run() -> Output:
-        capture = Capture()
+        capture = Capture(lambda _: None)
         write(capture, capture.open())
         capture.finish()
         return capture.output()
@@ -25,7 +27,7 @@ def all_of(*pieces: bytes) -> Callable[[Capture, int], None]:
     def write(capture: Capture, writer: int) -> None:
         for piece in pieces:
             os.write(writer, piece)
-            capture._read_all()
+            capture.catch_up()
 
     return write
 
@@ -42,6 +44,28 @@ def test_an_end_that_follows_at_once_leaves_nothing_out() -> None:
     output = captured(all_of(b"a" * KEPT_BYTES, b"the end"))
     assert output.text() == "a" * KEPT_BYTES + "the end"
     assert output.end == b"a" * (TAIL_BYTES - 7) + b"the end"
+
+
+def test_what_is_not_kept_is_read_with_pauses_and_all_of_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.capture.OUTPUT_PAUSE_SECONDS", 0.2)
+    wrote: list[int] = []
+
+    async def flood() -> None:
+        capture = Capture(wrote.append)
+        writer = capture.open()
+        for piece in (KEPT_BYTES, 1, 2, 3):
+            os.write(writer, b"x" * piece)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        # What was more than is kept was read, and nothing after it.
+        assert wrote == [KEPT_BYTES, 1]
+        await asyncio.sleep(0.3)
+        assert wrote == [KEPT_BYTES, 1, 5]
+        os.write(writer, b"the end")
+        capture.finish()
+        assert (sum(wrote), capture.output().size) == (KEPT_BYTES + 13, KEPT_BYTES + 13)
+
+    asyncio.run(flood())
 
 
 def test_what_is_little_is_all_its_end() -> None:
@@ -66,7 +90,7 @@ def test_of_a_flood_the_beginning_is_diverted_and_the_rest_is_counted() -> None:
         capture.divert()
         for _ in range(DIVERTED_BYTES // KEPT_BYTES + 1):
             os.write(writer, b"x" * KEPT_BYTES)
-            capture._read_all()
+            capture.catch_up()
         assert capture.diverted() == b"x" * DIVERTED_BYTES
 
     assert captured(write).size == KEPT_BYTES

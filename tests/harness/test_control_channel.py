@@ -5,12 +5,14 @@ import errno
 import os
 import socket
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from harness import Outcome, Status, control_channel, run_topology
-from harness.control_channel import REPORT_BYTES_MAX, REPORTS_MAX, ControlChannel
+from harness.control_channel import ControlChannel
 from harness.events import Offence
+from harness.quotas import REPORT_BYTES_MAX, REPORTS_MAX
 from harness.undertaker import Undertaker
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.errors import ImcError
@@ -184,7 +186,7 @@ def test_who_cannot_be_told_for_the_descriptors_of_others_in_flight_is_no_offend
         channel = ControlChannel("socketpair", "2013", left, Ears(), undertaker)  # type: ignore[arg-type]
         monkeypatch.setattr(Imc, "imc_sendmsg", refuse)
         channel.tell(b"x", SocketAddress(os.dup(right.fileno())))
-        await asyncio.sleep(3 * control_channel.UNREAD_SECONDS)
+        await asyncio.sleep(3 * PATIENCE)
         assert heard == []
         monkeypatch.undo()
         await asyncio.sleep(2 * control_channel.IN_FLIGHT_SECONDS)
@@ -193,10 +195,11 @@ def test_who_cannot_be_told_for_the_descriptors_of_others_in_flight_is_no_offend
         undertaker.close()
         right.close()
 
-    monkeypatch.setattr(control_channel, "UNREAD_SECONDS", 0.05)
+    monkeypatch.setattr(control_channel, "UNREAD_SECONDS", PATIENCE)
     asyncio.run(tell())
 
 
+PATIENCE: Final = 0.05
 LINGER = """
     import socket, struct, time
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import pytest
 
-from harness.facets import CONNECTIONS_A_TURN, IN_FLIGHT_SECONDS, Facet, Forwarder, Hangups
+from harness.facets import IN_FLIGHT_SECONDS, Facet, Forwarder, Hangups
+from harness.quotas import CONNECTIONS_A_TURN
 from harness.undertaker import Undertaker
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.errors import EndOfStream, ImcError

@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 
 from harness import Outcome, Status, run_topology
-from harness.control_channel import REPORT_BYTES_MAX, REPORTS_MAX
 from harness.events import StepEnded
+from harness.quotas import REPORT_BYTES_MAX, REPORTS_MAX, RESULT_BYTES_MAX
 from sandbox.protocols import PROTOCOLS
 from tests.harness.written import write
 
@@ -99,6 +99,10 @@ OFFENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "announcements": ("for _ in range(3): send('announce', 'ready')", "a second announcement"),
     "results": ("for _ in range(3): send('result', {'error': None})", "a result that nobody asked for"),
+    "a result of more than a step has to say": (
+        f"send('result', {{'error': None, 'more': 'x' * {RESULT_BYTES_MAX}}})",
+        f"a result of more than {RESULT_BYTES_MAX} bytes",
+    ),
     "empty packets": ("for _ in range(1000): raw.send(b'')", "a message of 0 bytes is shorter than its header"),
     "garbage": ("raw.send(os.urandom(10))", "a message of 10 bytes is shorter than its header"),
     "the largest message": (

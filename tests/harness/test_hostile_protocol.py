@@ -10,7 +10,7 @@ import pytest
 from harness import Outcome, Status, run_topology
 from harness.events import ConnectRefused, FacetShut
 from harness.facets import Forwarder
-from harness.member import REFUSED_CONNECTS_MAX
+from harness.quotas import REFUSED_CONNECTS_MAX
 from harness.undertaker import Undertaker
 from sandbox.programs.hostile.conspiracy import LINGERS
 from sandbox.programs.hostile.innocent import ROUNDS
@@ -152,6 +152,14 @@ def test_what_no_worker_sent_is_told_and_nobody_is_named(protocol: str, tmp_path
 def test_a_flood_of_reports_is_an_offence_in_the_middle_of_it_too(protocol: str, tmp_path: Path) -> None:
     attack = Attack(tmp_path, "report_flood", protocol)
     attack.harms_nobody(offence="more than 10000 reports or 1048576 bytes of them")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_flood_of_output_is_an_offence_in_the_middle_of_it_too(protocol: str, tmp_path: Path) -> None:
+    attack = Attack(tmp_path, "output_flood", protocol, more=", limits: {output: 4MiB}")
+    attack.harms_nobody(offence="more than 4 MiB of output")
+    hostile = attack.outcome.workers["hostile"]
+    assert 4 << 20 < hostile.stdout.size + hostile.stderr.size < 8 << 20
 
 
 # What facets are for

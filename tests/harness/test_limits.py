@@ -92,6 +92,12 @@ GREEDY: Final[dict[str, tuple[str, str, int, str]]] = {
         24,
         "it exited with 24",
     ),
+    "output": (
+        "{output: 1MiB}",
+        "import os\n        while True: os.write(1, bytes(65536))",
+        -9,
+        "it broke the rules of its output: more than 1 MiB of output",
+    ),
     "the processor": ("{cpu: 1s}", "while True: pass", -24, "it was ended by SIGXCPU"),
     "time": (
         "{wall: 300ms}",
@@ -114,11 +120,34 @@ def test_who_wants_more_is_denied_or_ended_and_that_is_told(what: str, tmp_path:
 @pytest.mark.parametrize("what", GREEDY)
 def test_without_the_limit_it_would_have_had_it(what: str, tmp_path: Path) -> None:
     _, source, _, _ = GREEDY[what]
-    limits = {"descriptors": "{open_files: 2000}", "memory": ""}.get(what, "{wall: 2500ms}")
+    limits = {"descriptors": "{open_files: 2000}", "memory": "", "output": ""}.get(what, "{wall: 2500ms}")
     source = source.replace("while True: os.dup(0)", "for _ in range(1500): os.dup(0)")
+    source = source.replace("while True: os.write", "for _ in range(32): os.write")
     outcome = run(tmp_path, limits, it=f"\n    def main(worker):\n        {source}\n")
     # It got what it wanted, and went on to its end or until its time was up.
     assert outcome.workers["it"].exit_status == (-9 if what in ("the processor", "time") else 0)
+
+
+def test_without_any_limit_it_may_write_64_mib(tmp_path: Path) -> None:
+    writes = "import os\n\ndef main(worker):\n    for _ in range(1040): os.write(1, bytes(65536))\n"
+    assert run(tmp_path, "", it=writes).workers["it"].offence == "more than 64 MiB of output"
+    outcome = run(tmp_path, "{output: 65MiB}", it=writes)
+    assert (outcome.reason, outcome.workers["it"].stdout.size) == ("all as expected", 65 << 20)
+
+
+def test_who_has_the_pipes_of_an_offender_is_read_no_more(tmp_path: Path) -> None:
+    leaves = """
+        import os, time
+
+        def main(worker):
+            if os.fork():
+                time.sleep(3600)
+            while True:
+                os.write(1, bytes(65536))
+    """
+    worker = run(tmp_path, "{output: 1MiB}", "        scenario: [{wait: 1s}]", it=leaves).workers["it"]
+    assert worker.offence == "more than 1 MiB of output"
+    assert worker.stdout.size < 4 << 20
 
 
 def test_the_end_of_its_time_may_be_expected(tmp_path: Path) -> None:

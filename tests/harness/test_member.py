@@ -1,6 +1,7 @@
 """What a member makes of what its worker says, where no honest program could say it."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from harness.control_channel import Offence
 from harness.journal import Journal
 from harness.member import Member, has_stopped, is_ending, statuses
 from harness.planner import only_plan_of
+from harness.quotas import OUTPUT_BYTES
 from harness.routing import Routing
 from harness.undertaker import Undertaker
 from sandbox.imc import Imc
@@ -62,6 +64,34 @@ def test_an_announcement_without_the_export_that_is_due_is_an_offence(write: Cal
 
     as_member(write, "exported", offend)
     as_member(write, "unexported", Member.announced)
+
+
+def test_what_it_wrote_before_its_end_counts_however_soon_that_is_told(write: Callable[..., Path]) -> None:
+    def end(guest: Member) -> None:
+        guest._output_left = 99
+        os.write(guest._stdout.open(), bytes(50))
+        os.write(guest._stderr.open(), bytes(50))
+        exited = asyncio.get_running_loop().create_future()
+        exited.set_result(0)
+        guest._ended(exited)
+        assert guest.offence == "more than 64 MiB of output"
+
+    as_member(write, "none", end)
+
+
+async def buried(guest: Member) -> None:
+    await guest.bury()
+    guest._wrote(OUTPUT_BYTES + 1)
+    assert guest.offence is None
+
+
+def test_what_orphans_of_its_write_when_the_run_is_decided_decides_nothing(write: Callable[..., Path]) -> None:
+    def end(guest: Member) -> None:
+        # It waits for nothing: there is no process.
+        with pytest.raises(StopIteration):
+            buried(guest).send(None)
+
+    as_member(write, "none", end)
 
 
 SPINS = """

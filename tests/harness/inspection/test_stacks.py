@@ -79,7 +79,7 @@ def test_many_empty_lines_are_looked_through_no_further_than_a_stack_may_go() ->
 
 def test_what_a_worker_writes_while_it_is_asked_stays_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> tuple[tuple[str, ...], bytes]:
-        capture = Capture()
+        capture = Capture(lambda _: None)
         writer = capture.open()
         os.write(writer, b"before\n")
         monkeypatch.setattr(

@@ -174,7 +174,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     "limits as a number": (settings("limits: 5"), ["4:49: expected a map, not 5"]),
     "an unknown limit": (
         settings("limits: {memory: 1GiB}"),
-        ["4:50: unknown key 'memory'; there are address_space, open_files, cpu, wall"],
+        ["4:50: unknown key 'memory'; there are address_space, open_files, cpu, wall, output"],
     ),
     "a limit without a unit": (
         settings("limits: {address_space: 1000000}"),
