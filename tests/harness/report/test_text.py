@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import chosen, planned
-from harness.events import Offence, Reported, StepEnded
+from harness.events import AddressLost, FacetShut, Offence, Reported, StepEnded
 from harness.hang import Doing, Hang, WorkerState
 from harness.outcome import Outcome, Output, Status, WorkerOutcome
 from harness.plan import Plan
@@ -138,6 +138,17 @@ def test_what_a_worker_writes_cannot_steer_the_terminal(receiving: Plan) -> None
     told = failure(receiving, outcome)
     assert [character for character in told if not character.isprintable() and character != "\n"] == []
     assert r"\x1b]0;title\x07\r\x1b[1A" in told
+
+
+def test_an_address_that_was_shut_or_leads_nowhere_is_told_at_whose_it_is(receiving: Plan) -> None:
+    facts: dict[str, Any] = {"at": 0, "worker": "a", "text": "so it is"}
+    events = (FacetShut(name="b", **facts), AddressLost(name="extra", **facts), AddressLost(name="", **facts))
+    told = account(receiving, replace(ended(receiving, {"error": None}), events=events)).splitlines()
+    assert [line.strip() for line in told if "so it is" in line] == [
+        "a ✗ its address b was shut: so it is",
+        "a ✗ its export extra leads nowhere: so it is",
+        "a ✗ its address leads nowhere: so it is",
+    ]
 
 
 def test_a_report_of_any_size_and_depth_is_one_short_line(receiving: Plan) -> None:
