@@ -49,7 +49,7 @@ workers:
     service_port: exported
     args: {{n: "{{{{n}}}}"}}
     env: {{LANG: C}}
-    limits: {{address_space: 64MiB, open_files: 100, cpu: 2s, wall: 1500ms}}
+    limits: {{address_space: 64MiB, open_files: 100, cpu: 2s, wall: 1500ms, output: 1KiB}}
     inherit: [{{descriptor: 8, file: t.imclab.yaml, mode: r, as: text}}]
   b: {{command: [sh, -c, "exit 3"], grants: messages}}
   p: {{program: "sandbox.programs.probe:main"}}
@@ -79,7 +79,7 @@ t[1] ({file})
       8 HostFile         text: {folder}/t.imclab.yaml, r
     arguments {{"n": 1}}
     environment LANG="C"
-    limits address_space 67108864 bytes, open_files 100, cpu 2 s, wall 1.5 s
+    limits address_space 67108864 bytes, open_files 100, cpu 2 s, wall 1.5 s, output 1024 bytes
     profile none
     ready by its announcement, within 5 s; stops within 2 s
   b: sh -c 'exit 3'
