@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,6 +18,7 @@ import psutil
 import pytest
 
 from harness import run_topology
+from tests import user
 from tests.guests.guest import NATURE, SUPERVISOR
 from tests.guests.passes import HERE, ROOT, area_of, compile_natives, guests, is_skipped, passes, run_all
 from tests.harness.written import write
@@ -26,7 +26,6 @@ from tests.harness.written import write
 GUESTS: Final = guests()
 IN_PASSES: Final = [(name, which) for name, guest in GUESTS.items() for which in passes(guest)]
 AREAS: Final = {"network", "files", "processes", "memory", "descriptors", "names", "clock", "kernel", "start"}
-UNPRIVILEGED: Final = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
 
 FAILED: Final = "failed"
 
@@ -68,25 +67,24 @@ def found_or_failed(who: str, folder: Path) -> Mapping[str, Any]:
 
 
 def run_as(who: str, folder: Path) -> Results:
-    """Run all passes as root or as a user, who may in truth be root without its powers: it can read what root can."""
+    """Run all passes as root or as an ordinary user."""
     compiled = folder / f"guests-compiled-{who}"
     compiled.mkdir()
     compile_natives(compiled)
     if (who == "root") == (os.geteuid() == 0):
         return run_all(compiled)
-    command = [*UNPRIVILEGED, sys.executable, "-m", "tests.guests.passes", str(compiled)]
+    command = [*user.as_user(compiled), sys.executable, "-m", "tests.guests.passes", str(compiled)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     told: Results = json.loads(done.stdout)
     return told
 
 
-@cache
-def can_be(who: str) -> bool:
-    """Say whether there is a way to be this user."""
-    if os.geteuid() != 0:
-        return who == "user"
-    return who == "root" or subprocess.run([*UNPRIVILEGED, "true"], check=False, capture_output=True).returncode == 0
+def why_not_as(who: str) -> str | None:
+    """Return why guests cannot be run as root or as an ordinary user; None where they can."""
+    if who == "root":
+        return None if os.geteuid() == 0 else "only root is root"
+    return user.why_not()
 
 
 @pytest.mark.parametrize("who", ["root", "user"])
@@ -95,8 +93,8 @@ def test_a_guest_gets(name: str, which: str, who: str, results: Callable[[str], 
     expected = GUESTS[name].expected(which, as_user=who == "user")
     if is_skipped(expected):
         pytest.skip(expected)
-    if not can_be(who):
-        pytest.skip("only root is root" if who == "root" else "no user namespaces here")
+    if (why_not := why_not_as(who)) is not None:
+        pytest.skip(why_not)
     found = results(who)[which]
     if name not in found and "command" in GUESTS[name].settings:
         pytest.skip("no C compiler here")

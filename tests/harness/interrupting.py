@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness import cli, run_topology
 from sandbox.protocols import PROTOCOLS
+from sandbox.zygote import map_ids
 
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNET = 0x4000_0000
@@ -27,10 +28,13 @@ GONE_SECONDS = 10
 
 
 def isolate() -> None:
-    """Enter a network namespace; a user does so in a user namespace."""
+    """Enter a network namespace; a user does so in a user namespace, as the same user there."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) and libc.unshare(CLONE_NEWNET | CLONE_NEWUSER):
-        raise OSError(ctypes.get_errno(), "unshare")
+    uid, gid = os.getuid(), os.getgid()
+    if libc.unshare(CLONE_NEWNET):
+        if libc.unshare(CLONE_NEWNET | CLONE_NEWUSER):
+            raise OSError(ctypes.get_errno(), "unshare")
+        map_ids(uid, gid)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -3,11 +3,10 @@
 from sandbox.confinement.policy import Layer
 from tests.guests.guest import Guest
 
-# Behind seccomp is the limit on processes. The user of the second pass has root's id, and root has none.
+# Behind seccomp is the limit on processes.
 GUEST = Guest(
     Layer.SECCOMP,
     strict="EPERM",
     without={"seccomp": "EAGAIN"},
-    user={"seccomp": "success"},
     settings={"command": ["{{compiled}}/forks_from_c"]},
 )

@@ -25,6 +25,7 @@ from harness.lookout import Lookout
 from harness.outcome import Outcome, Status
 from harness.report.hang import explanation
 from harness.spawn import ROOT
+from tests import user
 from tests.harness.topologies import HEAD, PROBES
 from tests.harness.written import write
 
@@ -553,19 +554,19 @@ def test_where_system_calls_may_not_be_seen_that_is_said(run: Run, monkeypatch: 
 @pytest.mark.parametrize(
     "wrapped",
     [
-        ["unshare", "--user"],
-        ["unshare", "--user", "--map-root-user", "sh", "-c", WITHOUT_PID_NAMESPACES, "sh"],
+        user.as_user,
+        lambda _: ["unshare", "--user", "--map-root-user", "sh", "-c", WITHOUT_PID_NAMESPACES, "sh"],
     ],
     ids=["as an ordinary user", "without a PID namespace"],
 )
-def test_an_ordinary_user_is_told_as_much(wrapped: list[str], tmp_path: Path) -> None:
-    allowed = subprocess.run([*wrapped, "true"], check=False, capture_output=True)
+def test_an_ordinary_user_is_told_as_much(wrapped: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    allowed = subprocess.run([*wrapped(tmp_path), "unshare", "--user", "true"], check=False, capture_output=True)
     if allowed.returncode:
         pytest.skip(f"no user namespaces here: {allowed.stderr.decode()}")
     file = tmp_path / "t.imclab.yaml"
     file.write_text(f"{PROBES}scenario:\n{CIRCLE}", encoding="utf-8")
     program = f"import sys; sys.path.insert(0, {ROOT!r}); from harness.cli import main; main()"
-    command = [*wrapped, sys.executable, "-c", program, "run", "--protocol", "socketpair", str(file)]
+    command = [*wrapped(tmp_path), sys.executable, "-c", program, "run", "--protocol", "socketpair", str(file)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert done.returncode == Status.TIMED_OUT.exit_code
     assert "\ndeadlock: a waits for b (recvmsg on 6 'to_b'), b waits for a (recvmsg on 8 'to_a')\n" in done.stderr
