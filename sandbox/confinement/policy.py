@@ -106,9 +106,8 @@ PLAIN: Final = allow(
     *("select", "pselect6", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2", "munmap"),
     *("mremap", "brk", "msync", "futex", "set_robust_list", "get_robust_list", "rseq", "gettid", "getpid"),
     *("getppid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getpgrp"),
-    *("getpgid", "getsid", "set_tid_address", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait"),
-    *("rt_sigpending", "sigaltstack", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep"),
-    *("gettimeofday", "time", "restart_syscall", "sched_yield", "sched_getaffinity", "times", "getrusage"),
+    *("set_tid_address", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "rt_sigpending"),
+    *("sigaltstack", "nanosleep", "gettimeofday", "time", "restart_syscall", "sched_yield", "times", "getrusage"),
     *("getrandom", "memfd_create", "uname", "sysinfo", "fstat", "pause", "alarm", "setitimer", "getitimer"),
     *("exit", "exit_group", "mincore", "membarrier", "fsync", "fdatasync", "fadvise64"),
 )
@@ -122,11 +121,15 @@ SOL_SOCKET: Final = 1
 # What pthread_create asks for; the bit that is left out is CLONE_DETACHED, which means nothing any more.
 THREAD_FLAGS: Final = 0x3D0F00
 THREAD_FLAGS_MASK: Final = 0xFFFFFFFF & ~0x400000
+PROT_WRITE: Final = 2
 PROT_EXEC: Final = 4
 MAP_ANONYMOUS: Final = 0x20
 AT_EMPTY_PATH: Final = 0x1000
 # openat(2): for reading alone; none of O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_PATH, O_TMPFILE.
 OPEN_MASK: Final = 0o3 | 0o100 | 0o1000 | 0o2000 | 0o10000000 | 0o20000000
+# The clock of a process or a thread has a number below zero, made of theirs; the clocks of all, and those of whoever
+# asks, do not. It is an int: the upper half of the register means nothing.
+OTHERS_CLOCK: Final = 0x8000_0000
 # ioctl(2): FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. TCGETS is what isatty() asks.
 IOCTLS: Final = (0x541B, 0x5421, 0x5450, 0x5451)
 TCGETS: Final = 0x5401
@@ -156,10 +159,13 @@ BY_ARGUMENT: Final = (
     *each("prctl", 0, PRCTLS),
     allow_if("mmap", Condition(2, 0, PROT_EXEC)),
     # An extension module: what can be mapped is what can be read, and its calls are held like all others.
-    allow_if("mmap", Condition(2, PROT_EXEC, PROT_EXEC), Condition(3, 0, MAP_ANONYMOUS)),
+    allow_if("mmap", Condition(2, PROT_EXEC, PROT_EXEC | PROT_WRITE), Condition(3, 0, MAP_ANONYMOUS)),
     allow_if("mprotect", Condition(2, 0, PROT_EXEC)),
     *each("madvise", 2, MADVICES),
     allow_if("prlimit64", Condition(0, 0), Condition(2, 0)),
+    *(allow_if(call, Condition(0, 0, OTHERS_CLOCK)) for call in ("clock_gettime", "clock_getres", "clock_nanosleep")),
+    # Asked of oneself; of others, they tell whether there are any.
+    *(allow_if(call, Condition(0, 0)) for call in ("getpgid", "getsid", "sched_getaffinity")),
     allow("tgkill")[0],
 )
 
@@ -195,6 +201,8 @@ NEVER: Final = tuple(
 NATIVE: Final = (
     *allow("execve", "arch_prctl", "mmap", "mprotect", "getdents64", "wait4", "statfs", "chdir", "fchdir", "dup"),
     *allow("getxattr", "lgetxattr", "sched_getparam", "readlinkat", "stat", "lstat"),
+    # The C library asks it of each thread, by its number (pthread_getattr_np).
+    *allow("sched_getaffinity"),
     # Its own limits: workers of an ordinary user are the same user for the kernel, and could lower each other's.
     allow_if("prlimit64", Condition(0, 0)),
 )

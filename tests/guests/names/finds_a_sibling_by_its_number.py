@@ -2,12 +2,13 @@
 
 import os
 
+from sandbox.confinement.policy import Layer
 from sandbox.worker import Worker
 from tests.guests.attempt import company
-from tests.guests.guest import NATURE, Guest, reported
+from tests.guests.guest import Guest, reported
 
-# The run's PID namespace has nobody in it but the run. That there is somebody of this number is all that is told.
-GUEST = Guest(NATURE, strict="success", company=("victim",))
+# The run's PID namespace has nobody in it but the run; behind seccomp, that there is somebody is told.
+GUEST = Guest(Layer.SECCOMP, strict="EPERM", without={"seccomp": "success"}, company=("victim",))
 
 
 @reported
