@@ -1,0 +1,1 @@
+"""The layers of confinement, each on its own."""
