@@ -1,5 +1,6 @@
 """What works here, as found by trying; and that nothing is said to work that was not seen to work."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,13 +9,19 @@ from typing import Final
 
 import pytest
 
-from harness import cli
+from harness import cli, doctor
 from harness.doctor import Finding, examine, is_complete, report
 from sandbox.confinement import namespaces, probe
+from sandbox.confinement.confine import become
+from sandbox.confinement.kernel import prctl
 from sandbox.confinement.policy import Layer
 
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = [sys.executable, "-c", "from harness.command import main; main()", "doctor"]
+
+# linux/prctl.h, linux/securebits.h
+PR_SET_SECUREBITS: Final = 28
+SECBIT_NO_SETUID_FIXUP: Final = 1 << 2
 
 
 def ran_by(*wrapper: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +57,90 @@ def test_a_layer_that_does_not_work_is_told_with_what_the_kernel_says(
         said = {who: text for who, text in finding.by.items() if text is not None and "38" in text}
         assert bool(said) == (finding.layer is layer)
     assert not is_complete(findings) or layer is Layer.OWN_UID
+
+
+def nothing(*_: object, **__: object) -> int:
+    return 0
+
+
+def become_in_name(uid: int) -> None:
+    """Have the ids of another, and keep the powers of root."""
+    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
+    become(uid)
+
+
+def refuse(*_: object) -> None:
+    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
+# What is done to a layer, so that less is taken away than it says, and what is said of it then.
+SPOILT: Final[dict[str, tuple[Layer, dict[str, object], str]]] = {
+    "no_new_privs": (Layer.NO_NEW_PRIVS, {"probe.prctl": nothing}, "the kernel does not keep it"),
+    "not_dumpable": (
+        Layer.NOT_DUMPABLE,
+        {"probe.prctl": nothing},
+        "another process of the same user can look into it",
+    ),
+    "capabilities": (Layer.CAPABILITIES, {"probe.give_up_capabilities": nothing}, "some are left"),
+    "own_uid": (Layer.OWN_UID, {"probe.become": nothing}, "it is somebody else still"),
+    "own_uid with powers": (Layer.OWN_UID, {"probe.become": become_in_name}, "it opens what is another's alone"),
+    "ipc_namespace": (Layer.IPC_NAMESPACE, {"probe.unshare": nothing}, "it is the same one as before"),
+    "ipc_namespace with memory": (Layer.IPC_NAMESPACE, {"probe._leave": nothing}, "memory of others is in it"),
+    "uts_namespace": (Layer.UTS_NAMESPACE, {"probe.unshare": nothing}, "it is the same one as before"),
+    "uts_namespace with the name": (
+        Layer.UTS_NAMESPACE,
+        {"namespaces.forget_host_name": nothing},
+        "the host's name is in it",
+    ),
+    "network_namespace": (Layer.NETWORK_NAMESPACE, {"probe.unshare": nothing}, "it is the same one as before"),
+    "network_namespace with names": (
+        Layer.NETWORK_NAMESPACE,
+        {"probe._leave": nothing},
+        "abstract names of others are in it",
+    ),
+    "network_namespace with a way": (
+        Layer.NETWORK_NAMESPACE,
+        {"probe._leave": nothing, "probe._connect": refuse},
+        "there is a way out of it",
+    ),
+    "user_namespace": (
+        Layer.USER_NAMESPACE,
+        {"namespaces.enter_user_namespace": nothing},
+        "users of others are in it",
+    ),
+    "empty_root": (Layer.EMPTY_ROOT, {"probe.unshare": nothing}, "it is the same one as before"),
+    "empty_root with files": (Layer.EMPTY_ROOT, {"namespaces.make_root": nothing}, "it is not empty"),
+    "landlock": (Layer.LANDLOCK, {"landlock.restrict": nothing}, "files can be opened"),
+    "landlock with connecting": (Layer.LANDLOCK, {"landlock.ACCESS_NET": 0b01}, "TCP ports can be connected to"),
+    "landlock with binding": (Layer.LANDLOCK, {"landlock.ACCESS_NET": 0b10}, "TCP ports can be bound"),
+    "landlock with names": (
+        Layer.LANDLOCK,
+        {"landlock.SCOPE_ABSTRACT_UNIX_SOCKET": 0},
+        "abstract names of others can be used",
+    ),
+    "landlock with signals": (Layer.LANDLOCK, {"landlock.SCOPE_SIGNAL": 0}, "others can be signalled"),
+    "seccomp": (Layer.SECCOMP, {"seccomp.Program.load": nothing}, "a call that is refused can be made"),
+}
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_layer_that_takes_nothing_away_does_not_work(case: str, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, changes, said = SPOILT[case]
+    if who == "root" and os.geteuid():
+        pytest.skip("only root is root")
+    if who == "user" and layer is Layer.OWN_UID:
+        pytest.skip("it is root's")
+    begin = doctor._as_root if who == "root" else doctor._as_user
+    assert doctor._in_a_child(lambda: probe.lacking([layer]), begin) == {}
+    for place, instead in changes.items():
+        monkeypatch.setattr(f"sandbox.confinement.{place}", instead)
+    assert doctor._in_a_child(lambda: probe.lacking([layer]), begin) == {layer.value: said}
+
+
+def test_whoever_is_no_child_of_an_init_is_in_no_pid_namespace() -> None:
+    found = doctor._in_a_child(lambda: probe.lacking([Layer.PID_NAMESPACE]), lambda: None)
+    assert found == {"pid_namespace": "the zygote could not be cloned into one"}
 
 
 def test_a_look_that_fails_altogether_finds_nothing_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
