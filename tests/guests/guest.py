@@ -16,16 +16,22 @@ from sandbox.confinement.policy import Layer
 from sandbox.worker import Worker
 
 SUCCESS: Final = "success"
+OFFENCE: Final = "offence"
 GOT: Final = "got"
 
 # The two passes that every guest is in; others are strict without one layer or more, and are called by those.
 STRICT: Final = "strict"
 CONTROL: Final = "control"
+# A profile: strict, but that the guest may read a folder of the host's, and a device.
+READER: Final = "reader"
 
-# What stops a guest where it is no layer of the kernel's.
+# What stops a guest where it is no layer of the kernel's: limits of resources; the supervisor, confined or not; that
+# nothing is open but what the topology lists.
 LIMITS: Final = "limits"
 SUPERVISOR: Final = "supervisor"
-NATURE: Final = "nature"
+TABLE: Final = "table"
+# Nothing stops it: what it tries is what whoever holds a descriptor may do.
+NOTHING: Final = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,8 @@ class Guest:
     `control` is what it gets unconfined. `without` names layers, with a blank between them, that are left off of
     strict, and says what the attempt meets then. `user` has what is different, by pass, where the supervisor is an
     ordinary user; "skipped: why" where there is nothing to be seen then. `company` are the workers whose addresses it
-    is granted (`company.py`), `settings` what its entry in the topology says beside, `strict_settings` under strict
-    alone. `machine` is the only architecture that has what it tries.
+    is granted (`company.py`), `settings` what its entry in the topology says beside, `strict_settings` where it is
+    confined, `control_settings` where it is not. `machine` is the only architecture that has what it tries.
     """
 
     stopped_by: Layer | str
@@ -47,6 +53,7 @@ class Guest:
     company: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     strict_settings: Mapping[str, Any] = field(default_factory=dict)
+    control_settings: Mapping[str, Any] = field(default_factory=dict)
     machine: str = os.uname().machine
 
     @property

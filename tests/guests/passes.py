@@ -31,7 +31,7 @@ from harness.events import WorkerKilled
 from harness.planner import only_plan_of
 from harness.supervisor import run_plan
 from sandbox.confinement.policy import Layer
-from tests.guests.guest import CONTROL, GOT, STRICT, Guest
+from tests.guests.guest import CONTROL, GOT, OFFENCE, READER, STRICT, Guest
 from tests.guests.processes.leaves_an_orphan import orphan
 
 HERE: Final = Path(__file__).parent
@@ -151,12 +151,13 @@ def run_once(
         own = (
             {} if "command" in guest.settings else {"program": f"tests.guests.{area_of(guest_name)}.{guest_name}:main"}
         )
-        strict = guest.strict_settings if name != CONTROL else {}
-        workers[guest_name] = {**own, "confinement": confinement, "args": dict(found), **guest.settings, **strict}
+        of_this_pass = guest.control_settings if name == CONTROL else guest.strict_settings
+        workers[guest_name] = {**own, "confinement": confinement, "args": dict(found), **guest.settings, **of_this_pass}
     topology = {
         "schema": 1,
         "name": "guests",
         "vars": dict(found),
+        "profiles": {READER: {"extends": STRICT, "readable": ["{{readable}}", "/dev/zero"]}},
         "defaults": {"protocol": "socketpair", "ready": {"within": "20s"}},
         "workers": workers,
         "routes": [{"grant": company, "to": who} for who, guest in there.items() for company in guest.company],
@@ -180,7 +181,7 @@ def exit_of(expected: str) -> int:
         return int(first.removeprefix("exit "))
     if first.startswith("SIG"):
         return -signal.Signals[first]
-    return -signal.SIGKILL if first == "offence" else 0
+    return -signal.SIGKILL if first == OFFENCE else 0
 
 
 def ends(outcome: Outcome) -> dict[str, int]:
@@ -194,7 +195,7 @@ def got(outcome: Outcome, name: str) -> str:
     """Return what a guest got."""
     worker = outcome.workers[name]
     if worker.offence is not None:
-        return "offence" if "closed its control channel" in worker.offence else f"offence: {worker.offence}"
+        return OFFENCE if "closed its control channel" in worker.offence else f"{OFFENCE}: {worker.offence}"
     if worker.exit_status is None or name not in ends(outcome):
         return f"nothing: {outcome.reason}"
     if worker.exit_status < 0:
@@ -222,6 +223,11 @@ def surroundings() -> Iterator[dict[str, str | int]]:
         folder.chmod(0o755)
         # The topology's folder: guests are modules of `tests`.
         (folder / "tests").symlink_to(ROOT / "tests")
+        readable = folder / "readable"
+        readable.mkdir(0o755)
+        (readable / "file").write_text("the host's\n", encoding="utf-8")
+        (readable / "program").write_text("no program", encoding="utf-8")
+        (readable / "program").chmod(0o755)
         name = f"imclab-guests-{secrets.token_hex(8)}"
         for address in (str(folder / "listener"), f"\0{name}"):
             listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -245,6 +251,7 @@ def surroundings() -> Iterator[dict[str, str | int]]:
         stack.callback(os.close, tty)
         yield {
             "folder": str(folder),
+            "readable": str(readable),
             "name": name,
             "port": server.getsockname()[1],
             "segment": segment,

@@ -5,10 +5,12 @@ import os
 
 from sandbox.abi import FIRST_IMPORT
 from sandbox.worker import Worker
-from tests.guests.guest import NATURE, Guest, reported
+from tests.guests.guest import TABLE, Guest, reported
 
-# Whatever the profile, nothing but what the topology lists is ever open in a worker.
-GUEST = Guest(NATURE, strict="EBADF", control="EBADF")
+# Whatever the profile, nothing but what the topology lists is ever open in a worker; here it lists one for the control.
+GUEST = Guest(
+    TABLE, strict="EBADF", control_settings={"inherit": [{"descriptor": 999, "file": "/dev/null", "mode": "r"}]}
+)
 
 
 @reported

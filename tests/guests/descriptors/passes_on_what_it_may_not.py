@@ -4,10 +4,10 @@ import socket
 
 from sandbox.abi import CONTROL_CHANNEL
 from sandbox.worker import Worker
-from tests.guests.guest import NATURE, Guest, reported
+from tests.guests.guest import NOTHING, Guest, reported
 
 # What is its own it may pass on, as it could pass on what others want said; the supervisor takes it for the guest's.
-GUEST = Guest(NATURE, strict="success", company=("accomplice",))
+GUEST = Guest(NOTHING, strict="success", company=("accomplice",))
 
 
 @reported

@@ -4,11 +4,11 @@ import socket
 
 from sandbox.worker import Worker
 from tests.guests.attempt import company
-from tests.guests.guest import NATURE, Guest, reported
+from tests.guests.guest import NOTHING, Guest, reported
 
 # A descriptor is what it is for: who gives one that leads to the network could as well pass data on by itself.
 # That is why a topology that means it confines all of its workers.
-GUEST = Guest(NATURE, strict="success", company=("accomplice",))
+GUEST = Guest(NOTHING, strict="success", company=("accomplice",))
 
 
 @reported

@@ -22,11 +22,13 @@ def orphan(name: str) -> str:
 @reported
 def main(worker: Worker) -> None:
     """Have a child that has one, and ends."""
-    pid = os.fork()
-    if not pid:
+    reader, writer = os.pipe()
+    if not os.fork():
         if not os.fork():
             # By this name it is looked for once the run is over.
             LIBC.prctl(PR_SET_NAME, orphan(worker.args["name"]).encode(), 0, 0, 0)
+            os.close(writer)
             signal.pause()
         os._exit(0)
-    os.waitpid(pid, 0)
+    os.close(writer)
+    os.read(reader, 1)

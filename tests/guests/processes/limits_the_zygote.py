@@ -7,7 +7,7 @@ from tests.guests.guest import Guest
 GUEST = Guest(
     Layer.SECCOMP,
     strict="EPERM",
-    without={"seccomp": "EPERM"},
+    without={"seccomp": "EPERM", "own_uid": "EPERM", "seccomp own_uid": "success"},
     user={"seccomp": "success"},
     settings={"command": ["{{compiled}}/limits_the_zygote"]},
 )

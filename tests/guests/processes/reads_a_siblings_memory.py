@@ -9,8 +9,19 @@ from tests.guests.attempt import call, company
 from tests.guests.company import SECRET
 from tests.guests.guest import Guest, reported
 
-# Without seccomp: the kernel asks whether one may trace the other, and no two may.
-GUEST = Guest(Layer.SECCOMP, strict="SIGSYS", without={"seccomp": "EPERM"}, company=("victim",))
+# Behind seccomp the kernel asks whether one may trace the other: not out of Landlock's domain, nor out of a user
+# namespace, nor another's uid; and what is not dumpable, nobody but root. Some kernels let debuggers alone (Yama).
+GUEST = Guest(
+    Layer.SECCOMP,
+    strict="SIGSYS",
+    control="success or EPERM",
+    without={
+        "seccomp": "EPERM",
+        "seccomp landlock user_namespace own_uid": "EPERM",
+        "seccomp landlock user_namespace own_uid not_dumpable": "success or EPERM",
+    },
+    company=("victim",),
+)
 
 
 @reported
