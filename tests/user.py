@@ -38,8 +38,7 @@ def as_user(*folders: Path) -> list[str]:
 @cache
 def why_not() -> str | None:
     """Return why there can be no ordinary user here who may have what one usually may; None where there can."""
-    command = [*as_user(), "unshare", "--user", sys.executable, "-c", ""]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run([*as_user(), "unshare", "--user", "true"], check=False, capture_output=True, text=True)
     return f"no ordinary user with user namespaces here: {done.stderr}" if done.returncode else None
 
 
