@@ -124,11 +124,15 @@ def test_no_file_is_opened_that_has_no_name(tmp_path: Path) -> None:
     assert met(partial(os.open, tmp_path, flag)) == "EINVAL"
 
 
+# Whoever has no power over the network is told so of these, before it is told that they have no pairs.
+OF_THE_POWERFUL: Final = {socket.AF_PACKET, 44}  # AF_XDP
+
+
 @pytest.mark.parametrize("family", [family for family in range(1, 46) if family != socket.AF_UNIX])
 def test_pairs_are_of_unix_sockets(family: int) -> None:
     attempt = partial(socket.socketpair, family, socket.SOCK_SEQPACKET)
     assert met(attempt, PYTHON) == "EPERM"
-    assert met(attempt) != "EPERM"
+    assert met(attempt) != "EPERM" or (os.geteuid() != 0 and family in OF_THE_POWERFUL)
 
 
 # asm-generic/mman-common.h, but for what spoils pages of the machine (100, 101).

@@ -105,9 +105,10 @@ def test_each_right_is_taken(right: str, folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(NAME)
         listener.listen()
-        assert attempt_under(lambda: attempt(folder), ([DEVICE], [], [])).startswith(refused)
-        said = attempted(lambda: attempt(folder)) or "done"
-    assert said.startswith(otherwise), said
+        restricted = attempt_under(lambda: attempt(folder), ([DEVICE], [], []))
+        unrestricted = attempted(lambda: attempt(folder)) or "done"
+    assert restricted.startswith(refused), restricted
+    assert unrestricted.startswith(otherwise), unrestricted
 
 
 READ_LIST_EXECUTE: Final[dict[str, tuple[tuple[int, ...], list[str]]]] = {
