@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from harness.planner.findings import Findings
-from harness.seccomp_compiler import is_call
+from harness.seccomp_compiler import calls, is_call
 from harness.topology.load import Location
+from harness.topology.mistakes import nearest
 from harness.topology.model import Profile, Topology
 from sandbox.confinement.policy import PROFILES, Layer, Policy, allow
 from sandbox.protocols import PROTOCOLS, AddressForm
@@ -31,7 +32,7 @@ class Profiles:
             if name in PROFILES or name == TIGHTEST:
                 findings.add(("profiles", name), f"{name!r} is a profile already; choose another name", at_key=True)
             elif not findings.is_damaged(("profiles", name)):
-                self._resolve(name, ())
+                self._resolve(name)
 
     def policy(self, name: str | None, protocol: str | None, path: Location) -> Policy:
         """Return the policy that `confinement: name` means for a worker of this protocol."""
@@ -46,27 +47,32 @@ class Profiles:
             return PROFILES["none"]
         return self._policies[name or "none"]
 
-    def _resolve(self, name: str, within: tuple[str, ...]) -> Policy:
-        """Return the policy of a profile, and of those that it extends."""
-        if name in self._policies:
-            return self._policies[name]
-        own, path = self._own[name], ("profiles", name, "extends")
-        if own.extends in (*within, name):
-            self._findings.add_once(path, f"{name} extends itself")
-            self._policies[name] = PROFILES["none"]
-            return self._policies[name]
-        if own.extends in self._own and own.extends not in PROFILES:
-            base = self._resolve(own.extends, (*within, name))
-        elif own.extends in PROFILES:
-            base = PROFILES[own.extends]
+    def _resolve(self, name: str) -> None:
+        """Make the policies of a profile and of those that it extends, the innermost first."""
+        chain: dict[str, None] = {}
+        while name in self._own and name not in self._policies and name not in chain:
+            chain[name] = None
+            name = self._own[name].extends
+        if name in chain:
+            last = next(reversed(chain))
+            self._findings.add_once(("profiles", last, "extends"), f"{last} extends itself")
+        elif name not in self._policies:
+            self._unknown(name, next(reversed(chain)))
+        base = self._policies.get(name, PROFILES["none"])
+        for extending in reversed(chain):
+            own = self._own[extending]
+            self._check(own, extending, base)
+            base = self._policies[extending] = extended(extending, base, own, self._folder)
+
+    def _unknown(self, name: str, extending: str) -> None:
+        """Find a base that there is none of."""
+        path = ("profiles", extending, "extends")
+        if name == TIGHTEST:
+            text = f"{TIGHTEST} is no profile of its own: it chooses {' or '.join(BY_TIGHTNESS)}; extend one of them"
+            self._findings.add_once(path, text)
         else:
-            others = [*PROFILES, *(other for other in self._own if other != name)]
-            self._findings.known(own.extends, others, path, "profile")
-            base = PROFILES["none"]
-        self._check(own, name, base)
-        # One that extends itself by others has been told, and stands for none.
-        self._policies.setdefault(name, extended(name, base, own, self._folder))
-        return self._policies[name]
+            others = [*PROFILES, *(other for other in self._own if other != extending)]
+            self._findings.known(name, others, path, "profile")
 
     def _check(self, own: Profile, name: str, base: Policy) -> None:
         """Find layers that cannot be left off, calls that there are none of, and paths that cannot be shown."""
@@ -85,7 +91,9 @@ class Profiles:
                 self._findings.add_once(where, text)
         for index, call in enumerate(own.allow):
             if not is_call(call):
-                self._findings.add_once((*path, "allow", index), f"unknown system call {call!r}")
+                self._findings.add_once(
+                    (*path, "allow", index), f"unknown system call {call!r}{nearest(call, calls())}"
+                )
         for index, shown in enumerate(own.readable):
             where = (*path, "readable", index)
             if path_of(shown, self._folder) == "/":
@@ -104,8 +112,10 @@ def extended(name: str, base: Policy, own: Profile, folder: Path) -> Policy:
     return replace(
         base,
         name=name,
+        base=base.base or base.name,
         layers=base.layers - set(map(Layer, own.without)),
         refuses=base.refuses if own.refuse is None else own.refuse,
+        allowed=tuple(dict.fromkeys((*base.allowed, *own.allow))),
         allow_missing=base.allow_missing | set(map(Layer, own.allow_missing)),
         rules=(*(rule for rule in base.rules if rule.call not in own.allow), *allow(*own.allow)),
         readable=(*base.readable, *(path_of(shown, folder) for shown in own.readable)),

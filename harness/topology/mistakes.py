@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import Problem
 from harness.topology.load import Document, Location, spoken
-from harness.topology.model import Topology
+from harness.topology.model import Profile, Topology
 from harness.topology.steps import OPERATIONS, UNATTACHED
 
 EXPECTED: Final[Mapping[str, str]] = {
@@ -24,12 +24,16 @@ EXPECTED: Final[Mapping[str, str]] = {
 }
 
 
+# Keys that others have, where one might look for them.
+ELSEWHERE: Final[Mapping[tuple[type[BaseModel] | None, object], str]] = {
+    (Profile, "limits"): "; limits are a worker's: say limits: there, in its kind or under defaults"
+}
 # What any step may say, so that it is not what makes it one.
 COMMON_KEYS: Final = frozenset({"when", "within"})
 # More than these are no help to anybody who looks for one.
 LISTED_MAX: Final = 16
 # To look through more takes its time, and a file may have as many mistakes as it has lines.
-COMPARED_MAX: Final = 200
+COMPARED_MAX: Final = 500
 SIMILAR: Final = 0.7
 
 
@@ -77,7 +81,8 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:  # noqa: C90
     at_key = _is_of_a_key(details)
     match details["type"]:
         case "extra_forbidden":
-            text = f"unknown key {path[-1]!r}{nearest(path[-1], _keys(model))}"
+            elsewhere = ELSEWHERE.get((model, path[-1])) or nearest(path[-1], _keys(model))
+            text = f"unknown key {path[-1]!r}{elsewhere}"
             return document.problem(path, text, at_key=True)
         case "missing":
             return document.problem(path[:-1], f"the key {path[-1]!r} is missing")

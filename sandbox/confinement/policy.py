@@ -10,7 +10,7 @@ A layer that is missing is an error that names it, unless the profile says that 
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -31,6 +31,11 @@ class Layer(Enum):
     EMPTY_ROOT = "empty_root"
     LANDLOCK = "landlock"
     SECCOMP = "seccomp"
+
+
+def in_their_order(layers: Iterable[Layer]) -> list[Layer]:
+    """Return layers in the order of `Layer`, as all are told."""
+    return sorted(layers, key=list(Layer).index)
 
 
 class Action(Enum):
@@ -64,10 +69,13 @@ class Policy:
 
     Calls without a rule fail with EPERM. `limits` are those of a worker that says no others,
     `late_limits` those that it gets once it is in a user namespace of its own. `refuses`: a protocol that needs what is
-    taken away is refused before anything starts; else it is tried.
+    taken away is refused before anything starts; else it is tried. A topology's own profile has the name of the one here
+    that it is made of as `base`, and the calls that it allows beside as `allowed`.
     """
 
     name: str
+    base: str = ""
+    allowed: tuple[str, ...] = ()
     layers: frozenset[Layer] = frozenset()
     allow_missing: frozenset[Layer] = frozenset()
     rules: tuple[Rule, ...] = ()
