@@ -6,7 +6,7 @@ import resource
 import secrets
 import shutil
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from harness.plan import OPEN_FILES, Limits, Plan, WorkerPlan
 from harness.seccomp_compiler import program_of
 from harness.spawn import Terms, Zygote
 from sandbox.confinement.namespaces import LAYERS
-from sandbox.confinement.policy import NATIVE, Layer
+from sandbox.confinement.policy import NATIVE, Layer, in_their_order
 
 # Python workers import from the standard library, from here, and their own module.
 STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
@@ -35,10 +35,15 @@ UIDS: Final = 0x1000_0000
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The terms of a worker, and the folder of its program."""
+    """The terms of a worker, and the folder of its program.
+
+    `layers` are those that it has, `without` those that it was to have: they are missing here, and may be.
+    """
 
     terms: Terms
     folder: str
+    layers: frozenset[Layer]
+    without: frozenset[Layer]
 
 
 ADVICE: Final[Mapping[Layer, str]] = {
@@ -91,7 +96,7 @@ async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Assignment]:
         folder = "/" if worker.command and Layer.EMPTY_ROOT in layers else str(plan.folder)
         limits = tuple({**worker.policy.limits, **limits_of(worker.limits)}.items())
         terms = Terms(confinement, first + index, limits, tuple(worker.policy.late_limits.items()))
-        assigned[name] = Assignment(terms, folder)
+        assigned[name] = Assignment(terms, folder, layers, wanted(worker) - layers)
     await zygote.prepare(
         {
             "kinds": kinds,
@@ -109,10 +114,10 @@ async def _working_layers(plan: Plan, zygote: Zygote) -> frozenset[Layer]:
     layers = frozenset[Layer]().union(*map(wanted, plan.workers.values()))
     if not layers:
         return layers
-    lacking = await zygote.lacking(sorted(layers, key=list(Layer).index))
-    for worker in plan.workers.values():
-        for layer in wanted(worker) & lacking.keys() - worker.policy.allow_missing:
-            raise MissingLayerError(told_missing(worker, layer, lacking[layer]))
+    lacking = await zygote.lacking(in_their_order(layers))
+    missing = told_missing(plan.workers.values(), lacking)
+    if missing:
+        raise MissingLayerError(missing)
     return layers - lacking.keys()
 
 
@@ -128,12 +133,27 @@ def limits_of(limits: Limits) -> dict[str, int]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def told_missing(worker: WorkerPlan, layer: Layer, said: str) -> str:
-    """Return which layer is missing, why, and what to do."""
-    advice = f"; {ADVICE[layer]}" if layer in ADVICE else ""
-    allowed = f"or say allow_missing: [{layer.value}] in a profile of your own"
-    what = f"the layer {layer.value} of the profile {worker.policy.name}"
-    return f"{worker.name}: {what} is missing here: {said}{advice}, {allowed}"
+def told_missing(workers: Iterable[WorkerPlan], lacking: Mapping[Layer, str]) -> str:
+    """Return which layers each profile misses here, whose it is, why, and what to do; "" where none misses any."""
+    users: dict[tuple[str, frozenset[Layer]], list[str]] = {}
+    for worker in workers:
+        if layers := wanted(worker) & lacking.keys() - worker.policy.allow_missing:
+            users.setdefault((worker.policy.name, layers), []).append(worker.name)
+    texts = list[str]()
+    for (profile, layers), names in users.items():
+        in_order = in_their_order(layers)
+        told = ", ".join(f"{layer.value} ({lacking[layer]}{advice(layer)})" for layer in in_order)
+        allowed = f"allow_missing: [{', '.join(layer.value for layer in in_order)}]"
+        texts.append(
+            f"{', '.join(names)}: of the profile {profile}, there is missing here: {told}; "
+            f"or say {allowed} in a profile of your own"
+        )
+    return "; ".join(texts)
+
+
+def advice(layer: Layer) -> str:
+    """Return what to do where a layer is missing, to append to why."""
+    return f"; {ADVICE[layer]}" if layer in ADVICE else ""
 
 
 def _told(worker: WorkerPlan, folder: Path, layers: frozenset[Layer]) -> Mapping[str, Any]:

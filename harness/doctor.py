@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.confinement import ADVICE
+from harness.confinement import advice
 from harness.errors import MissingLayerError
 from harness.seccomp_compiler import program_of
 from sandbox.confinement import namespaces, probe
@@ -43,11 +43,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Try every layer as whoever asks may have it: root as root and as a user, a user as itself."""
+    """Try every layer as whoever asks may have it: root as root and, if it can, as a user; a user as one."""
     layers = list(Layer)
-    found = {
-        "user": _in_a_child(lambda: probe.lacking(layer for layer in layers if layer is not Layer.OWN_UID), _as_user)
-    }
+    found: dict[str, dict[str, str]] = {}
+    if probe.attempted(_become_user) is None:
+        theirs = [layer for layer in layers if layer is not Layer.OWN_UID]
+        found["user"] = _in_a_child(lambda: probe.lacking(theirs), _as_user)
     if os.geteuid() == 0:
         found = {"root": _in_a_child(lambda: probe.lacking(layers), _as_root), **found}
     try:
@@ -93,13 +94,18 @@ def _as_root() -> None:
     unshare(namespaces.CLONE_NEWPID)
 
 
-def _as_user() -> None:
-    """Become a user, and begin as the zygote of a user does: in a user namespace of its own, if there can be one."""
+def _become_user() -> None:
+    """Be no root. Raises OSError, as in a user namespace that has no ids but root's."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
         prctl(PR_SET_DUMPABLE, 1)
+
+
+def _as_user() -> None:
+    """Become a user, and begin as the zygote of a user does: in a user namespace of its own, if there can be one."""
+    _become_user()
     uid, gid = os.getuid(), os.getgid()
     try:
         unshare(namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWPID)
@@ -120,11 +126,12 @@ def report(findings: list[Finding]) -> str:
         lines.append(
             f"{finding.layer.value:<{width}}  {'  '.join(f'{mark:<7}' for mark in marks)}  {WHAT[finding.layer]}"
         )
+    if "user" not in whose:
+        lines.append("\nuser: not tried, for root cannot become one here: this user namespace has no id for it")
     for finding in findings:
         for who, said in finding.by.items():
             if said is not None:
-                advice = f"; {ADVICE[finding.layer]}" if finding.layer in ADVICE else ""
-                lines.append(f"\n{finding.layer.value}, {who}: {said}{advice}")
+                lines.append(f"\n{finding.layer.value}, {who}: {said}{advice(finding.layer)}")
     return "\n".join(lines)
 
 

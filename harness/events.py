@@ -124,7 +124,10 @@ class Reported(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Event):
-    """A worker was refused something by its confinement: it says so itself, or it was ended for it (SIGSYS)."""
+    """A worker was refused something by its confinement: it says so itself, or it was ended for it (SIGSYS).
+
+    Only the first of each kind is told; `WorkerOutcome.refusals` counts them.
+    """
 
     worker: str
     call: str

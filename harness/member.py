@@ -26,6 +26,7 @@ from harness.undertaker import Undertaker
 from harness.waiting import fail, settle
 from sandbox import control
 from sandbox.abi import SERVICE_PORT, SERVICE_PORT_ADDRESS
+from sandbox.confinement.policy import Layer, in_their_order
 from sandbox.descriptors import ConnectedSocket, SocketAddress, identity_of
 from sandbox.transport import seqpacket_pair
 
@@ -56,6 +57,8 @@ class Member:
         self.overstayed = False
         self.overran = False
         self.reports: dict[str, object] = {}
+        self._layers: frozenset[Layer] = frozenset()
+        self._without: frozenset[Layer] = frozenset()
         self._refusals: Counter[str] = Counter()
         self._journal = journal
         self._routing = routing
@@ -118,6 +121,7 @@ class Member:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
             self._process = await zygote.spawn(assigned.terms, manifest(self.plan, assigned.folder), table)
+            self._layers, self._without = assigned.layers, assigned.without
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
             self._journal.add(events.WorkerStarted, worker=self.plan.name, pid=self._process.pid)
@@ -182,7 +186,7 @@ class Member:
         else:
             self.exit_status = exited.result()
             self._journal.add(events.WorkerExited, worker=self.plan.name, exit_status=self.exit_status)
-            if self.exit_status == -signal.SIGSYS:
+            if self.exit_status == -signal.SIGSYS and Layer.SECCOMP in self._layers:
                 self.refused("a system call that nothing honest makes", "SIGSYS")
             reason = describe_exit(self.exit_status)
         self._routing.exited(self.plan.name)
@@ -310,6 +314,8 @@ class Member:
             self.reports,
             self.offence,
             self.plan.policy.name,
+            tuple(layer.value for layer in in_their_order(self._layers)),
+            tuple(layer.value for layer in in_their_order(self._without)),
             dict(self._refusals),
         )
 
@@ -357,9 +363,11 @@ class Member:
         self._journal.add(events.Reported, worker=self.plan.name, key=key, value=value)
 
     def refused(self, call: str, error: str) -> None:
-        """Count what its profile kept from it."""
-        self._refusals[f"{call}: {error}"] += 1
-        self._journal.add(events.Refused, worker=self.plan.name, call=call, error=error)
+        """Count what its profile kept from it, and take down the first of each kind."""
+        what = f"{call}: {error}"
+        self._refusals[what] += 1
+        if self._refusals[what] == 1:
+            self._journal.add(events.Refused, worker=self.plan.name, call=call, error=error)
 
     def answered(self, result: Mapping[str, Any]) -> None:
         """Pass a result to the step that waits for it."""

@@ -64,6 +64,7 @@ class Output:
 class WorkerOutcome:
     """What became of one worker. `exit_status` is -N for signal N, None where it never started or was lost.
 
+    `layers` are those of its profile that it had, `without` those that are missing here, as its profile allows.
     `refusals` is how often its profile refused it what, as far as it said so, or was ended for it: "open: EACCES" → 2.
     """
 
@@ -74,6 +75,8 @@ class WorkerOutcome:
     reports: Mapping[str, object] = field(default_factory=dict)
     offence: str | None = None
     profile: str = "none"
+    layers: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     refusals: Mapping[str, int] = field(default_factory=dict)
 
 

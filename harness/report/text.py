@@ -1,7 +1,7 @@
 """The account of a run: who was started with what, who connected to whom, what was passed, what was refused."""
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from reprlib import Repr
 from shlex import quote
@@ -24,6 +24,7 @@ from harness.events import (
     StepUnfinished,
     WorkerKilled,
     WorkerSignalled,
+    WorkerStarted,
 )
 from harness.outcome import Outcome, WorkerOutcome, describe_exit
 from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
@@ -77,25 +78,26 @@ def _setting(value: Scalar) -> str:
 
 
 def _lines(plan: Plan, outcome: Outcome) -> Iterator[str]:
-    if plan.refusals or plan.is_refused:
-        yield f"{outcome.status}, and nothing was started: {outcome.reason}"
-        return
     made = (event for event in outcome.events if isinstance(event, ServicePortMade | FacetMade | AddressExported))
     owners = {event.identity: event.worker for event in made}
     width = max(map(len, plan.workers))
-    for worker in plan.workers.values():
-        yield f"{worker.name:<{width}}  {_start(worker, outcome.events)}"
+    started = {event.worker for event in outcome.events if isinstance(event, WorkerStarted)}
+    if not started:
+        yield f"{outcome.status}, and nothing was started: {outcome.reason}"
+        return
+    for worker in (worker for worker in plan.workers.values() if worker.name in started):
+        yield f"{worker.name:<{width}}  {_start(worker, outcome)}"
     steps = {step.number: step for step in plan.steps()}
     for event in _in_order_of_steps(outcome.events):
-        if (line := _line(event, steps, owners)) is not None:
+        if (line := _line(event, steps, owners, outcome.workers)) is not None:
             name, text = line
             yield f"{name:<{width}}{text}"
-    ends = ", ".join(f"{w.name} {describe_exit(w.exit_status)}" for w in outcome.workers.values())
+    ends = ", ".join(f"{w.name} {describe_exit(w.exit_status)}" for w in outcome.workers.values() if w.name in started)
     yield f"{outcome.status} in {outcome.seconds:.2f} s: {ends}"
 
 
 def _line(  # noqa: C901, PLR0912 - one case an event
-    event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str]
+    event: Event, steps: Mapping[int, StepPlan], owners: Mapping[str, str], workers: Mapping[str, WorkerOutcome]
 ) -> tuple[str, str] | None:
     """Return whom an event is about, and what is told of it; None where nothing is."""
     match event:
@@ -115,7 +117,8 @@ def _line(  # noqa: C901, PLR0912 - one case an event
             whose = ".".join(filter(None, (exporter, name)))
             return worker, f"  has SocketAddress of {printable(whose)} taken away"
         case Refused(worker=worker, call=call, error=error):
-            return worker, f"  was refused {printable(call)}: {error}"
+            count = workers[worker].refusals[f"{call}: {error}"]
+            return worker, f"  was refused {printable(call)}: {error}{_times(count)}"
         case WorkerKilled(worker=worker):
             return worker, f"  was killed: {event.reason}"
         case WorkerSignalled(worker=worker, signal=signal):
@@ -147,9 +150,15 @@ def _in_order_of_steps(events: Iterable[Event]) -> list[Event]:
     return ordered + sorted(concurrent, key=attrgetter("step"))
 
 
-def _start(worker: WorkerPlan, events: Sequence[Event]) -> str:
+def _times(count: int) -> str:
+    return f", {count} times" if count > 1 else ""
+
+
+def _start(worker: WorkerPlan, outcome: Outcome) -> str:
     """Return what a worker starts with, without what all have."""
-    exports = {event.name for event in events if isinstance(event, AddressExported) and event.worker == worker.name}
+    exports = {
+        event.name for event in outcome.events if isinstance(event, AddressExported) and event.worker == worker.name
+    }
     port = {
         "none": "no service port",
         "unexported": "3 BoundSocket, 4 its SocketAddress (-X -1: not exported)",
@@ -157,8 +166,16 @@ def _start(worker: WorkerPlan, events: Sequence[Event]) -> str:
         + ("exported)" if "" in exports else "never exported)"),
     }[worker.service_port]
     given = "".join(f", {slot.number} {text}" for slot in worker.slots if (text := _given(slot)))
-    under = "" if worker.policy.name == "none" else f"under {worker.policy.name} "
-    return f"starts {under}with {port}{given}"
+    return f"starts {_under(worker, outcome)}with {port}{given}"
+
+
+def _under(worker: WorkerPlan, outcome: Outcome) -> str:
+    """Return what confines a worker, and which layers of it are not here."""
+    if worker.policy.name == "none":
+        return ""
+    without = outcome.workers[worker.name].without if worker.name in outcome.workers else ()
+    told = f", without {', '.join(without)}," if without else ""
+    return f"under {worker.policy.name}{told} "
 
 
 def _given(slot: Slot) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,6 +136,18 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
         profiles("{mine: {extends: other}, other: {extends: mine}}"),
         ["3:53: other extends itself"],
     ),
+    "extends what only chooses": (
+        profiles("{mine: {extends: tightest}}"),
+        ["3:28: tightest is no profile of its own: it chooses strict or names; extend one of them"],
+    ),
+    "extends one that extends itself": (
+        profiles("{mine: {extends: a}, a: {extends: b}, b: {extends: a}}"),
+        ["3:62: b extends itself"],
+    ),
+    "limits": (
+        profiles("{mine: {extends: strict, limits: {cpu: 1s}}}"),
+        ["3:36: unknown key 'limits'; limits are a worker's: say limits: there, in its kind or under defaults"],
+    ),
     "one that is there": (
         profiles("{strict: {extends: none}}", "none"),
         ["3:12: 'strict' is a profile already; choose another name"],
@@ -153,7 +166,7 @@ MISTAKES: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "an unknown call": (
         profiles("{mine: {extends: strict, allow: [mlokc]}}"),
-        ["3:44: unknown system call 'mlokc'"],
+        ["3:44: unknown system call 'mlokc'; did you mean 'mlock'?"],
     ),
     "a path that is not there": (
         profiles("{mine: {extends: strict, readable: [/nowhere]}}"),
@@ -398,8 +411,10 @@ import json, sys
 from harness.planner import only_plan_of
 from harness.supervisor import run_plan
 from pathlib import Path
-outcome = run_plan(only_plan_of(Path(sys.argv[1]), {"profile": sys.argv[2]}))
-print(json.dumps([str(outcome.status), outcome.reason, len(outcome.events)]))
+from harness.report.text import account
+plan = only_plan_of(Path(sys.argv[1]), {"profile": sys.argv[2]})
+outcome = run_plan(plan)
+print(json.dumps([str(outcome.status), outcome.reason, account(plan, outcome).splitlines()]))
 """
 
 
@@ -411,7 +426,8 @@ def test_a_layer_that_is_missing_is_an_error_that_names_it_unless_it_may_be(tmp_
     text = """
         matrix: {profile: [strict, lenient]}
         profiles: {lenient: {extends: strict, allow_missing: [network_namespace, user_namespace, own_uid]}}
-        workers: {a: {program: "look:main", protocol: socketpair, confinement: "{{profile}}"}}
+        defaults: {program: "look:main", protocol: socketpair, confinement: "{{profile}}"}
+        workers: {a: {}, b: {}}
     """
     file = write(tmp_path, text, look=LOOK)
 
@@ -421,12 +437,19 @@ def test_a_layer_that_is_missing_is_an_error_that_names_it_unless_it_may_be(tmp_
         told: list[Any] = json.loads(done.stdout)
         return told
 
-    status, reason, _ = without("strict")
+    status, reason, told = without("strict")
     assert status == "unsupported"
-    assert "a: the layer " in reason
-    assert " of the profile strict is missing here: " in reason
-    assert ", or say allow_missing: [" in reason
-    assert without("lenient")[:2] == ["passed", "all as expected"]
+    advice = "allow user namespaces (sysctl user.max_user_namespaces)"
+    assert reason == (
+        "a, b: of the profile strict, there is missing here: own_uid ([Errno 1] Operation not permitted; be root of "
+        "the whole machine, or an ordinary user), network_namespace ([Errno 28] No space left on device; "
+        f"{advice} or be root), user_namespace ([Errno 28] No space left on device; {advice}); "
+        "or say allow_missing: [own_uid, network_namespace, user_namespace] in a profile of your own"
+    )
+    assert told == ["written[strict]", f"  unsupported, and nothing was started: {reason}"]
+    status, reason, told = without("lenient")
+    assert (status, reason) == ("passed", "all as expected")
+    assert "  a  starts under lenient, without own_uid, network_namespace, user_namespace, with no service port" in told
 
 
 def test_without_libseccomp_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,8 +500,77 @@ def test_what_a_profile_refused_is_counted_and_told(tmp_path: Path) -> None:
         "a system call that nothing honest makes: SIGSYS": 1,
     }
     lines = account(plan, outcome).splitlines()
-    assert lines.count("  a  was refused socket: EPERM") == 2
+    assert [line for line in lines if "socket: EPERM" in line] == ["  a  was refused socket: EPERM, 2 times"]
     assert "  a  was refused a system call that nothing honest makes: SIGSYS" in lines
+
+
+def test_a_run_that_lacks_a_layer_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is missing is the zygote's to say: what it says is another here."""
+
+    async def lacking(_: object, layers: Iterable[Layer]) -> dict[Layer, str]:
+        return {layer: "not here" for layer in layers if layer in (Layer.LANDLOCK, Layer.UTS_NAMESPACE)}
+
+    monkeypatch.setattr("harness.spawn.Zygote.lacking", lacking)
+    text = """
+        profiles: {mine: {extends: strict, allow_missing: [landlock, uts_namespace]}}
+        defaults: {program: "idle:main", protocol: socketpair}
+        workers: {a: {confinement: mine}, b: {confinement: descriptors}}
+    """
+    plan = only_plan_of(write(tmp_path, text, idle="def main(worker): pass"), {})
+    outcome = run_plan(plan)
+    assert outcome.reason == "all as expected"
+    assert outcome.workers["a"].without == ("uts_namespace", "landlock")
+    assert {*outcome.workers["a"].layers, "uts_namespace", "landlock"} >= {
+        layer.value for layer in Layer if layer is not Layer.OWN_UID
+    }
+    assert {"uts_namespace", "landlock"}.isdisjoint(outcome.workers["a"].layers)
+    assert (outcome.workers["b"].layers, outcome.workers["b"].without) == (("no_new_privs",), ())
+    told = account(plan, outcome)
+    assert "  a  starts under mine, without uts_namespace, landlock, with no service port" in told
+    assert "  b  starts under descriptors with no service port" in told
+
+
+def test_the_plan_tells_what_a_profile_of_one_s_own_changes(tmp_path: Path) -> None:
+    text = """
+        profiles:
+          base: {extends: names, allow_missing: [landlock, empty_root], allow: [mlock]}
+          mine: {extends: base, readable: [/etc/hosts], allow: [sync, mlock]}
+        workers: {a: {program: "look:main", protocol: socketpair, confinement: mine}}
+    """
+    lines = described(only_plan_of(write(tmp_path, text), {})).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("    profile mine: "))
+    limits = ", ".join(f"{name} {value}" for name, value in PROFILES["names"].limits.items())
+    assert lines[first + 1 : first + 6] == [
+        "      made of names",
+        "      allow_missing empty_root, landlock",
+        "      readable /etc/hosts",
+        "      allow mlock, sync",
+        f"      limits {limits}",
+    ]
+
+
+def test_a_chain_of_profiles_may_be_of_any_length(tmp_path: Path) -> None:
+    chain = ", ".join(f"p{number}: {{extends: p{number + 1}}}" for number in range(3000))
+    text = profiles(f"{{{chain}, p3000: {{extends: strict, allow: [sync]}}}}", "p0")
+    policy = only_plan_of(written(tmp_path, text), {}).workers["a"].policy
+    assert (policy.name, policy.base, policy.allowed, policy.denies("sync")) == ("p0", "strict", ("sync",), False)
+
+
+def test_only_where_there_is_a_list_of_calls_is_sigsys_the_profiles_doing(tmp_path: Path) -> None:
+    text = """
+        defaults: {program: "ends:main", protocol: socketpair}
+        workers: {a: {confinement: none}, b: {confinement: descriptors}, c: {confinement: strict}}
+        scenario: [{wait: {exit: [a, b, c]}}, {expect: {exit: {a: SIGSYS, b: SIGSYS, c: SIGSYS}}}]
+    """
+    ends = """
+        import signal, threading
+
+        def main(worker):
+            signal.pthread_kill(threading.get_ident(), signal.SIGSYS)
+    """
+    outcome = run_topology(write(tmp_path, text, ends=ends))
+    assert outcome.reason == "all as expected"
+    assert {name: len(worker.refusals) for name, worker in outcome.workers.items()} == {"a": 0, "b": 0, "c": 1}
 
 
 def test_every_profile_that_is_built_in_says_what_its_layers_are() -> None:

@@ -170,6 +170,16 @@ def test_where_user_namespaces_are_off_the_layers_that_need_them_are_missing() -
     assert "network_namespace, root: [Errno 28] No space left on device; allow user namespaces" in done.stdout
 
 
+def test_root_that_cannot_become_a_user_says_so_and_claims_nothing_of_one() -> None:
+    wrapper = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*wrapper, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    lines = ran_by(*wrapper).stdout.splitlines()
+    assert lines[0].split()[:3] == ["layer", "root", "what"]
+    assert "user: not tried, for root cannot become one here: this user namespace has no id for it" in lines
+    assert "landlock  " in "".join(lines)
+
+
 def test_the_report_is_a_table_and_what_to_do() -> None:
     findings = [
         Finding(Layer.OWN_UID, {"root": None}),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import chosen, planned
-from harness.events import AddressLost, FacetShut, Offence, Reported, StepEnded
+from harness.events import AddressLost, FacetShut, Offence, Reported, StepEnded, WorkerStarted
 from harness.hang import Doing, Hang, WorkerState
 from harness.outcome import Outcome, Output, Status, WorkerOutcome
 from harness.plan import Plan
@@ -55,7 +55,8 @@ def test_the_account_names_who_connected_to_whom_what_was_passed_and_what_was_re
 
 def test_a_worker_without_a_service_port_and_one_that_exported_nothing_are_told(write: Write) -> None:
     plan = only(plans_of(write(PAIR)))
-    told = account(plan, Outcome("t", Status.FAILED, "it was lost", {}, ()))
+    started = tuple(WorkerStarted(at=0.0, worker=name, pid=1) for name in plan.workers)
+    told = account(plan, Outcome("t", Status.FAILED, "it was lost", {}, started))
     assert "a  starts with 3 BoundSocket, 4 its SocketAddress (-X 5: never exported)" in told
     assert "b  starts with no service port" in told
 
@@ -63,8 +64,25 @@ def test_a_worker_without_a_service_port_and_one_that_exported_nothing_are_told(
 def ended(plan: Plan, result: dict[str, Any], difference: str | None = None, **worker: Any) -> Outcome:
     """Return the outcome of a run whose first step, at the worker a, had this result."""
     step = plan.steps()[0].number
-    event = StepEnded(at=0.0, worker="a", step=step, result=result, difference=difference)
-    return Outcome("t", Status.FAILED, "because", {"a": WorkerOutcome("a", 0, **worker)}, (event,), "file:1:2", 1.0)
+    told = (
+        WorkerStarted(at=0.0, worker="a", pid=1),
+        StepEnded(at=0.0, worker="a", step=step, result=result, difference=difference),
+    )
+    return Outcome("t", Status.FAILED, "because", {"a": WorkerOutcome("a", 0, **worker)}, told, "file:1:2", 1.0)
+
+
+def test_of_a_worker_that_never_started_it_is_not_said_that_it_did_or_was_lost(receiving: Plan) -> None:
+    """Where the start of the others failed: b is in the plan and in the outcome."""
+    outcome = ended(receiving, {"error": None})
+    outcome = replace(outcome, workers={**outcome.workers, "b": WorkerOutcome("b", None)})
+    told = account(receiving, outcome).splitlines()
+    assert [line for line in told if line.startswith("  b ")] == []
+    assert told[-1] == "  failed in 1.00 s: a exited with 0"
+
+
+def test_where_nothing_was_started_nothing_else_is_said(receiving: Plan) -> None:
+    outcome = Outcome("t", Status.UNSUPPORTED, "because", {"a": WorkerOutcome("a", None)}, ())
+    assert account(receiving, outcome) == "t\n  unsupported, and nothing was started: because"
 
 
 @pytest.fixture
@@ -156,7 +174,8 @@ def test_a_report_of_any_size_and_depth_is_one_short_line(receiving: Plan) -> No
     for _ in range(5000):
         deep = [deep]
     reports = [Reported(at=0, worker="a", key="k", value=value) for value in (deep, "x" * 10**6, list(range(10**5)))]
-    lines = account(receiving, replace(ended(receiving, {"error": None}), events=tuple(reports))).splitlines()
+    outcome = ended(receiving, {"error": None})
+    lines = account(receiving, replace(outcome, events=(*outcome.events, *reports))).splitlines()
     told = [line for line in lines if "reported k = " in line]
     assert len(told) == 3
     assert all(len(line) < 400 for line in told)
