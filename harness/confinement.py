@@ -168,6 +168,7 @@ def _told(worker: WorkerPlan, folder: Path, layers: frozenset[Layer]) -> Mapping
         "executable": _executable(worker),
         "abstract_names": worker.policy.abstract_names,
         "seccomp": program_of(worker.policy, native) if Layer.SECCOMP in layers else b"",
+        "listened_to": program_of(worker.policy, native, listened_to=True) if Layer.SECCOMP in layers else b"",
     }
 
 

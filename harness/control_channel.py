@@ -24,6 +24,7 @@ from sandbox.imc import Imc
 IN_FLIGHT_SECONDS: Final = 0.01
 # The offender chooses the words of some of them.
 OFFENCE_TEXT_MAX: Final = 200
+FAILURES: Final = (*(errno.errorcode[number] for number in control.KEPT_ERRORS), control.NO_MODULE)
 
 
 class Listener(Protocol):
@@ -40,6 +41,9 @@ class Listener(Protocol):
 
     def refused(self, call: str, error: str) -> None:
         """Hear that its confinement refused it something: what, and with which errno."""
+
+    def failed(self, error: str, path: str) -> None:
+        """Hear by which error its program ended, and over which file or module."""
 
     def answered(self, result: Mapping[str, Any]) -> None:
         """Hear the answer to a step."""
@@ -206,6 +210,9 @@ class ControlChannel:
             case control.REFUSED, {"call": str(call), "error": str(name), **rest} if not rest and name in ERRNO_NAMES:
                 self._count_report(len(data))
                 self._listener.refused(call, name)
+            case control.FAILED, {"error": str(name), "path": str(path), **rest} if not rest and name in FAILURES:
+                self._count_report(len(data))
+                self._listener.failed(name, path[: control.PATH_CHARACTERS_MAX])
             case control.RESULT, dict(result):
                 if len(data) > RESULT_BYTES_MAX:
                     raise Offence(f"a result of more than {RESULT_BYTES_MAX} bytes")

@@ -36,10 +36,14 @@ WHAT: Final[Mapping[Layer, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one layer: None where it works, else what the kernel says; by who tried it."""
+    """What became of one layer: None where it works, else what the kernel says; by who tried it.
+
+    `note` is what is not as it should be where it works all the same.
+    """
 
     layer: Layer
     by: Mapping[str, str | None]
+    note: str = ""
 
 
 def examine() -> list[Finding]:
@@ -55,10 +59,26 @@ def examine() -> list[Finding]:
         program_of(PROFILES["strict"])
     except MissingLayerError as error:
         found = {who: {**lacking, Layer.SECCOMP.value: str(error)} for who, lacking in found.items()}
+    notes = {Layer.SECCOMP: note_on_refusals()}
     return [
-        Finding(layer, {who: lacking.get(layer.value) for who, lacking in found.items() if not _is_roots(layer, who)})
+        Finding(
+            layer,
+            {who: lacking.get(layer.value) for who, lacking in found.items() if not _is_roots(layer, who)},
+            notes.get(layer, ""),
+        )
         for layer in layers
     ]
+
+
+def note_on_refusals() -> str:
+    """Return why nobody hears here which calls a worker is refused, "" where we do."""
+    said = probe.listening()
+    if said is None:
+        try:
+            said = None if program_of(PROFILES["strict"], listened_to=True) else "libseccomp knows of no such thing"
+        except MissingLayerError as error:
+            said = str(error)
+    return "" if said is None else f"which calls it refuses cannot be told here: {said}"
 
 
 def _is_roots(layer: Layer, who: str) -> bool:
@@ -132,6 +152,8 @@ def report(findings: list[Finding]) -> str:
         for who, said in finding.by.items():
             if said is not None:
                 lines.append(f"\n{finding.layer.value}, {who}: {said}{advice(finding.layer)}")
+        if finding.note:
+            lines.append(f"\n{finding.layer.value}: {finding.note}")
     return "\n".join(lines)
 
 

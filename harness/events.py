@@ -122,16 +122,24 @@ class Reported(Event):
     value: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(Event):
-    """A worker was refused something by its confinement: it says so itself, or it was ended for it (SIGSYS).
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a worker was refused, and how: an errno's name, or SIGSYS.
 
-    Only the first of each kind is told; `WorkerOutcome.refusals` counts them.
+    `layer` is the one that the kernel says refused it; "" where it is the worker that says so (`worker.refused`).
     """
 
-    worker: str
     call: str
     error: str
+    layer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """A worker was refused something by its confinement; `WorkerOutcome.refusals` tells how often."""
+
+    worker: str
+    refusal: Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

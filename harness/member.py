@@ -17,9 +17,10 @@ from harness.inspection import Subject
 from harness.inspection.processes import identity_at
 from harness.inspection.wiring import Named, named_by
 from harness.journal import Journal
-from harness.outcome import WorkerOutcome, describe_exit
+from harness.outcome import Failure, WorkerOutcome, describe_exit
 from harness.plan import EXPORTED, MAIN, Own, Readiness, StepPlan, WorkerPlan
 from harness.quotas import MIB, OUTPUT_BYTES, REFUSED_CONNECTS_MAX
+from harness.refusals import RefusedCalls
 from harness.routing import Routing
 from harness.spawn import Process, Zygote
 from harness.undertaker import Undertaker
@@ -59,7 +60,9 @@ class Member:
         self.reports: dict[str, object] = {}
         self._layers: frozenset[Layer] = frozenset()
         self._without: frozenset[Layer] = frozenset()
-        self._refusals: Counter[str] = Counter()
+        self._refusals: Counter[events.Refusal] = Counter()
+        self._refused_calls: RefusedCalls | None = None
+        self._failure: Failure | None = None
         self._journal = journal
         self._routing = routing
         self._undertaker = undertaker
@@ -120,7 +123,8 @@ class Member:
             if self.plan.service_port == EXPORTED:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
-            self._process = await zygote.spawn(assigned.terms, manifest(self.plan, assigned.folder), table)
+            told = manifest(self.plan, assigned.folder)
+            self._process = await zygote.spawn(assigned.terms, told, table, self._listen)
             self._layers, self._without = assigned.layers, assigned.without
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
@@ -130,6 +134,12 @@ class Member:
         self._process.exited.add_done_callback(self._ended)
         if self.plan.ready_by is Readiness.START:
             self._become_ready()
+
+    def _listen(self, listener: int) -> None:
+        """Answer for the calls that its list refuses; takes over `listener`."""
+        self._refused_calls = RefusedCalls(
+            listener, lambda call: self._refuse(events.Refusal(call, "EPERM", Layer.SECCOMP.value))
+        )
 
     def began(self) -> None:
         """Let its own time begin."""
@@ -187,7 +197,8 @@ class Member:
             self.exit_status = exited.result()
             self._journal.add(events.WorkerExited, worker=self.plan.name, exit_status=self.exit_status)
             if self.exit_status == -signal.SIGSYS and Layer.SECCOMP in self._layers:
-                self.refused("a system call that nothing honest makes", "SIGSYS")
+                # Which one, the kernel keeps to itself.
+                self._refuse(events.Refusal("a system call that nothing honest makes", "SIGSYS", Layer.SECCOMP.value))
             reason = describe_exit(self.exit_status)
         self._routing.exited(self.plan.name)
         # Whoever is told of its end is to see the ends of its connections, too.
@@ -300,6 +311,8 @@ class Member:
             self._time.cancel()
         if self._channel is not None:
             self._channel.close()
+        if self._refused_calls is not None:
+            self._refused_calls.close()
         self._stdout.finish()
         self._stderr.finish()
 
@@ -317,6 +330,8 @@ class Member:
             tuple(layer.value for layer in in_their_order(self._layers)),
             tuple(layer.value for layer in in_their_order(self._without)),
             dict(self._refusals),
+            self._refused_calls is not None,
+            self._failure,
         )
 
     # What it says (control_channel.Listener)
@@ -363,11 +378,18 @@ class Member:
         self._journal.add(events.Reported, worker=self.plan.name, key=key, value=value)
 
     def refused(self, call: str, error: str) -> None:
-        """Count what its profile kept from it, and take down the first of each kind."""
-        what = f"{call}: {error}"
-        self._refusals[what] += 1
-        if self._refusals[what] == 1:
-            self._journal.add(events.Refused, worker=self.plan.name, call=call, error=error)
+        """Take note of what it says that its profile kept from it."""
+        self._refuse(events.Refusal(call, error))
+
+    def _refuse(self, refusal: events.Refusal) -> None:
+        """Count a refusal, and take down the first of each kind."""
+        self._refusals[refusal] += 1
+        if self._refusals[refusal] == 1:
+            self._journal.add(events.Refused, worker=self.plan.name, refusal=refusal)
+
+    def failed(self, error: str, path: str) -> None:
+        """Keep what it says that ended it."""
+        self._failure = Failure(error, path)
 
     def answered(self, result: Mapping[str, Any]) -> None:
         """Pass a result to the step that waits for it."""

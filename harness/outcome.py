@@ -6,7 +6,7 @@ from enum import Enum
 from signal import Signals
 from typing import Final
 
-from harness.events import Event
+from harness.events import Event, Refusal
 from harness.hang import Hang
 
 END_BYTES: Final = 4 * 1024
@@ -61,11 +61,23 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """The exception that ended a confined Python program, as it says itself, where a layer may be behind it.
+
+    `error` is an errno's name and `path` the file's, or ""; or ModuleNotFoundError and the module's name.
+    """
+
+    error: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerOutcome:
     """What became of one worker. `exit_status` is -N for signal N, None where it never started or was lost.
 
     `layers` are those of its profile that it had, `without` those that are missing here, as its profile allows.
-    `refusals` is how often its profile refused it what, as far as it said so, or was ended for it: "open: EACCES" → 2.
+    `refusals` is how often its profile refused it what: each call that its list of system calls refused, told by the
+    kernel where that can (`is_heard`), and what it said itself.
     """
 
     name: str
@@ -77,7 +89,9 @@ class WorkerOutcome:
     profile: str = "none"
     layers: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    refusals: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[Refusal, int] = field(default_factory=dict)
+    is_heard: bool = False
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,19 @@ MISSING: Final = "seccomp: libseccomp is not here (Debian: apt install libseccom
 
 
 @cache
-def compiled(rules: tuple[Rule, ...]) -> bytes:
+def compiled(rules: tuple[Rule, ...], listened_to: bool = False) -> bytes:
     """Return the program of these rules: calls without one fail with EPERM, foreign architectures are the end.
 
+    `listened_to`: it is left to a listener to have them fail; b"" where this library or this kernel knows of none.
     Raises MissingLayerError where there is no libseccomp.
     """
     library = _library()
-    program = library.SyscallFilter(library.ERRNO(errno.EPERM))
+    try:
+        program = library.SyscallFilter(library.NOTIFY if listened_to else library.ERRNO(errno.EPERM))
+    except (OSError, RuntimeError, ValueError):
+        if listened_to:
+            return b""
+        raise
     program.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
     # A tree, for a filter is run at each call, and for every call once when it is loaded.
     program.set_attr(library.Attr.CTL_OPTIMIZE, BINARY_TREE)
@@ -42,9 +48,9 @@ def compiled(rules: tuple[Rule, ...]) -> bytes:
         return file.read()
 
 
-def program_of(policy: Policy, rules: tuple[Rule, ...] = ()) -> bytes:
+def program_of(policy: Policy, rules: tuple[Rule, ...] = (), *, listened_to: bool = False) -> bytes:
     """Return the program of a policy, with more rules."""
-    return compiled((*policy.rules, *rules))
+    return compiled((*policy.rules, *rules), listened_to)
 
 
 def is_call(name: str) -> bool:
@@ -54,6 +60,12 @@ def is_call(name: str) -> bool:
     except MissingLayerError:
         return True
     return bool(library.resolve_syscall(library.Arch.NATIVE, name) != NO_CALL)
+
+
+@cache
+def name_of(number: int) -> str | None:
+    """Return the name of the call of this number, None where there is none of it. Raises MissingLayerError."""
+    return next((name for name, known in calls().items() if known == number), None)
 
 
 @cache

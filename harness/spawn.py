@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,21 +133,30 @@ class Zygote:
             raise
         return zygote
 
-    async def spawn(self, terms: Terms, manifest: Mapping[str, Any], table: Mapping[int, int]) -> Process:
+    async def spawn(
+        self,
+        terms: Terms,
+        manifest: Mapping[str, Any],
+        table: Mapping[int, int],
+        listen: Callable[[int], object] = os.close,
+    ) -> Process:
         """Have a worker with `table` (number → fd, borrowed) as its descriptors; it runs once `go` was said.
 
-        Raises ZygoteError, OSError.
+        Returns when it is confined, or has ended before. Where the kernel tells which calls it is refused, `listen` has
+        taken over the listener by then. Raises ZygoteError, OSError.
         """
         forked = self._ahead.pop(terms, None) or await self._fork(terms)
         fork = await forked
         try:
             await self._tell(fork.sock, manifest, table)
+            # Whoever becomes a worker goes first.
+            await self._fork_ahead()
+            for listener in await answered(fork.sock):
+                listen(listener)
         except (BrokenPipeError, ConnectionResetError):
             """Somebody ended it already, which its exit status will tell."""
         finally:
             fork.sock.close()
-        # Whoever becomes a worker goes first.
-        await self._fork_ahead()
         return fork.process
 
     async def _fork_ahead(self) -> None:
@@ -322,6 +331,17 @@ async def sent(sock: _socket.socket, packet: bytes, fds: Sequence[int]) -> None:
             await writable(sock.fileno())
         else:
             return
+
+
+async def answered(sock: _socket.socket) -> tuple[int, ...]:
+    """Wait for what a fork says when it is confined, or for its end. Returns the descriptors that came along.
+
+    Raises ConnectionResetError where it is gone.
+    """
+    while True:
+        await readable(sock.fileno())
+        with suppress(BlockingIOError):
+            return receive_packet(sock, bytearray(ANSWER_BYTES), nonblock=True).fds
 
 
 @contextmanager

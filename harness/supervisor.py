@@ -36,9 +36,9 @@ from sandbox.descriptors import SocketAddress
 
 # How many workers are being started at a time: each takes a handful of descriptors until the zygote has them.
 STARTS_AT_ONCE: Final = 16
-# What a run holds of each worker: two pipes, its control channel, its pidfd, a way to its address; of each grant a
-# facet and, until the worker has it, the other end; of what else is in its table, that.
-DESCRIPTORS_A_WORKER: Final = 6
+# What a run holds of each worker: two pipes, its control channel, its pidfd, its listener, a way to its
+# address; of each grant a facet and, until the worker has it, the other end; of what else is in its table, that.
+DESCRIPTORS_A_WORKER: Final = 7
 DESCRIPTORS_A_GRANT: Final = 2
 DESCRIPTORS_BESIDES: Final = 8 * STARTS_AT_ONCE
 OUT_OF_RESOURCES: Final = frozenset(

@@ -34,28 +34,34 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.machinery import PathFinder
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.confinement.confine import Confinement, LayerError
-from sandbox.descriptors import ConnectedSocket, SocketAddress
+from sandbox.confinement.seccomp import NO_LISTENER
+from sandbox.descriptors import ConnectedSocket, SocketAddress, over
 from sandbox.imc import Imc
-from sandbox.transport import receive_packet
+from sandbox.transport import receive_packet, send_packet
 from sandbox.worker import Imports, Inbox, Worker
 
 # What a shell answers for a command that it cannot execute, or cannot find.
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
 TOLD_BYTES: Final = 65536
+# What a fork says to the supervisor once no call is left to it but those that are allowed.
+CONFINED: Final = b"confined"
+# None of 0, 1 and 2, even where the worker is to have none of them.
+FIRST_KEPT: Final = 3
 # What is never collected.
 KEPT: Final[list[Worker]] = []
 
 
 def start(terms: Mapping[str, Any], confinement: Confinement, sock: _socket.socket, gate: int) -> NoReturn:
     """Become a worker on these terms, which is told on `sock` (borrowed) who it is, and runs when `gate` has ended."""
-    status, problem = 1, None
+    status, problem, parent = 1, None, os.getppid()
     try:
         try:
             confinement.enter()
@@ -68,17 +74,15 @@ def start(terms: Mapping[str, Any], confinement: Confinement, sock: _socket.sock
         if not is_told(sock):
             rehearse()
         told, placements = what_to_become(sock)
-        os.read(gate, 1)
         # It must never again close a number that is the worker's from here on.
-        sock.detach()
-        place_descriptors(placements)
+        told_by, gate = place_descriptors(placements, (sock.detach(), gate))
         if problem is not None:
             raise problem
         limit_open_files(terms["limits"])
         if told["exports"]:
             export(told["protocol"], told["layout"])
-        confinement.seal()
-        status = execute(told) if "command" in told else run_program(told)
+        cut(told_by, gate, parent, confinement.seal())
+        status = execute(told) if "command" in told else run_program(told, is_confined=terms["confinement"] is not None)
     except BaseException:  # noqa: BLE001 - a worker's failure, whatever it is, is told on its stderr
         traceback.print_exc()
     finally:
@@ -124,12 +128,32 @@ def read_manifest(fd: int) -> dict[str, Any]:
     return told
 
 
-def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
-    """Have each fd at its target number, and nothing else open.
+def cut(told_by: int, gate: int, parent: int, listener: int) -> None:
+    """Tell the supervisor that this worker is confined, with its listener if it has one, and wait until it may run.
+
+    Nothing of the zygote is left to it then, and nothing to listen to itself. Until all workers are here none runs: one
+    that fills its user's quota of descriptors in flight would keep the others from sending theirs.
+    """
+    sock = over(told_by)
+    send_packet(sock, (CONFINED,), () if listener == NO_LISTENER else (listener,))
+    sock.close()
+    if listener != NO_LISTENER:
+        os.close(listener)
+    os.read(gate, 1)
+    os.close(gate)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def place_descriptors(placements: Sequence[tuple[int, int]], kept: Sequence[int] = ()) -> list[int]:
+    """Have each fd at its target number, those that are `kept` at others, which this returns, and nothing else open.
 
     Sources and targets may overlap, so all of them move out of the targets' way first; that also spares us dup2(n, n),
     which would keep close-on-exec. The lowest numbers will do, so that one close to the limit can be a target.
     """
+    targets = {target for _, target in placements}
+    free = (number for number in count(FIRST_KEPT) if number not in targets)
+    placements = [*placements, *zip(kept, free, strict=False)]
     targets = {target for _, target in placements}
     moved, lowest = list[tuple[int, int]](), 0
     for fd, target in placements:
@@ -143,6 +167,7 @@ def place_descriptors(placements: Sequence[tuple[int, int]]) -> None:
     for below, above in pairwise((-1, *sorted(targets), 2**31 - 1)):
         if above - below > 1:
             os.closerange(below + 1, above)
+    return [target for _, target in placements[len(placements) - len(kept) :]]
 
 
 def limit(limits: Mapping[str, int]) -> None:
@@ -175,8 +200,11 @@ def export(protocol: str, layout: str | None) -> None:
         address.take()
 
 
-def run_program(told: Mapping[str, Any]) -> int:
-    """Adopt the descriptors, import the program, run it, and return its exit status."""
+def run_program(told: Mapping[str, Any], *, is_confined: bool) -> int:
+    """Adopt the descriptors, import the program, run it, and return its exit status.
+
+    What a confined one fails by is told to the supervisor, too.
+    """
     for name, value in told["env"].items():
         os.environ[name] = value
     sys.path[:0] = told["path"]
@@ -191,6 +219,12 @@ def run_program(told: Mapping[str, Any]) -> int:
         return exit_status(program(worker))
     except SystemExit as error:
         return exit_status(error.code)
+    except (OSError, ModuleNotFoundError) as error:
+        if is_confined:
+            # Where nobody hears it, there is the traceback.
+            with suppress(OSError):
+                worker.failed(error)
+        raise
 
 
 def execute(told: Mapping[str, Any]) -> int:

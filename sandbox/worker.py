@@ -15,6 +15,7 @@ Nothing else is there: no path, no port, no environment but what the topology gi
 """
 
 import errno
+import os
 import sys
 import threading
 from collections import deque
@@ -200,6 +201,17 @@ class Worker:
         """Tell the supervisor that `call` was refused; the report counts what each worker's profile kept from it."""
         name = errno.errorcode.get(error.errno or 0, "")
         self._send(control.encode(control.REFUSED, {"call": call, "error": name}))
+
+    def failed(self, error: OSError | ModuleNotFoundError) -> None:
+        """Tell the supervisor what ended the program, where its confinement may have: another error is told nowhere."""
+        if isinstance(error, ModuleNotFoundError):
+            name, path = control.NO_MODULE, error.name or ""
+        elif error.errno in control.KEPT_ERRORS:
+            path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+            name = errno.errorcode[error.errno]
+        else:
+            return
+        self._send(control.encode(control.FAILED, {"error": name, "path": path[: control.PATH_CHARACTERS_MAX]}))
 
     def log(self, text: str) -> None:
         """Write a line to stderr, which the supervisor keeps."""

@@ -24,12 +24,13 @@ whose copies nobody need wait. What to become is told to the fork itself, over a
 zygote nor any sibling ever has a descriptor or a word of it:
 
     supervisor → fork     as `start.what_to_become` has it
+    fork → supervisor     as `start.cut` has it, before any line of a program is read
 
 What is common to several workers is made ready before the first fork; it is told in a memfd, like what is one worker's:
 `folders`, where their programs are looked for, and what `sandbox/world.py` says.
 
-No worker runs before all are forked: one that fills its user's quota of descriptors in flight would else keep the
-supervisor and the zygote from passing those of the others.
+No worker runs before all are confined: one that fills its user's quota of descriptors in flight would else keep the
+supervisor, the zygote and the forks from passing those of the others.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal wraps each number and handler in an enum

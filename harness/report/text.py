@@ -17,6 +17,7 @@ from harness.events import (
     FacetMade,
     FacetShut,
     Offence,
+    Refusal,
     Refused,
     Reported,
     ServicePortMade,
@@ -29,6 +30,7 @@ from harness.events import (
 from harness.outcome import Outcome, WorkerOutcome, describe_exit
 from harness.plan import ChannelEnd, Grant, HostFilePlan, Plan, Slot, StepPlan, WorkerPlan
 from harness.report.hang import explanation
+from harness.report.hints import hints
 from harness.scenario import printable, told
 from harness.topology import as_text
 from harness.topology.load import scalar
@@ -116,9 +118,8 @@ def _line(  # noqa: C901, PLR0912 - one case an event
         case AddressRevoked(worker=worker, exporter=exporter, name=name):
             whose = ".".join(filter(None, (exporter, name)))
             return worker, f"  has SocketAddress of {printable(whose)} taken away"
-        case Refused(worker=worker, call=call, error=error):
-            count = workers[worker].refusals[f"{call}: {error}"]
-            return worker, f"  was refused {printable(call)}: {error}{_times(count)}"
+        case Refused(worker=worker, refusal=refusal):
+            return worker, f"  {refused(refusal, workers[worker].refusals[refusal])}"
         case WorkerKilled(worker=worker):
             return worker, f"  was killed: {event.reason}"
         case WorkerSignalled(worker=worker, signal=signal):
@@ -150,8 +151,12 @@ def _in_order_of_steps(events: Iterable[Event]) -> list[Event]:
     return ordered + sorted(concurrent, key=attrgetter("step"))
 
 
-def _times(count: int) -> str:
-    return f", {count} times" if count > 1 else ""
+def refused(refusal: Refusal, count: int) -> str:
+    """Return what a worker was refused, by which layer or in whose words, and how often."""
+    who = "was" if refusal.layer else "says that it was"
+    layer = f" ({refusal.layer})" if refusal.layer else ""
+    times = f", {count} times" if count > 1 else ""
+    return f"{who} refused {printable(refusal.call)}: {refusal.error}{layer}{times}"
 
 
 def _start(worker: WorkerPlan, outcome: Outcome) -> str:
@@ -244,3 +249,7 @@ def _outputs(worker: WorkerOutcome) -> Iterator[str]:
             lines = output.text().rstrip().split("\n")
             left_out = [f"… {len(lines) - OUTPUT_LINES} lines before"] if len(lines) > OUTPUT_LINES else []
             yield "\n".join([f"\n{worker.name}, {name}:", *left_out, *map(printable, lines[-OUTPUT_LINES:])])
+    if told := list(hints(worker)):
+        yield "\n".join(
+            [f"\n{worker.name}, what its profile {printable(worker.profile)} may have kept from it:", *told]
+        )

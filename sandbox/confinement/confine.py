@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sandbox.confinement import capabilities, landlock, namespaces, seccomp
 from sandbox.confinement.kernel import die_with_parent, prctl
@@ -25,6 +25,7 @@ from sandbox.confinement.policy import Layer
 PR_SET_DUMPABLE: Final = 4
 PR_SET_NO_NEW_PRIVS: Final = 38
 
+T = TypeVar("T")
 # A layer, and what puts it on: raises OSError.
 Step = tuple[Layer, Callable[[], object]]
 
@@ -37,7 +38,7 @@ class Confinement:
     """What workers of one kind put on.
 
     told     layers (their names); readable, listable and executable paths, and abstract_names, for Landlock; the
-             seccomp program
+             seccomp program, and as `listened_to` that which has a listener
     world    descriptors of the namespaces that the run has, by kind; borrowed, for good
     ruleset  that which `ruleset_of` makes of it, where Landlock is among the layers; owned
     """
@@ -62,7 +63,8 @@ class Confinement:
             self._giving_up.append((Layer.CAPABILITIES, give_up_capabilities))
         if Layer.NOT_DUMPABLE in layers:
             self._giving_up.append((Layer.NOT_DUMPABLE, partial(prctl, PR_SET_DUMPABLE, 0)))
-        self._program = seccomp.Program(told["seccomp"]) if Layer.SECCOMP in layers else None
+        has_filter = Layer.SECCOMP in layers
+        self._filter = seccomp.Filter(told["seccomp"], told["listened_to"]) if has_filter else None
 
     def enter(self) -> None:
         """Put on what takes the zygote's descriptors. Raises LayerError."""
@@ -78,20 +80,22 @@ class Confinement:
         for layer, put_on in self._giving_up:
             attempt(layer, put_on)
 
-    def seal(self) -> None:
-        """Leave no call but those that are allowed. Raises LayerError."""
-        if self._program is not None:
-            attempt(Layer.SECCOMP, self._program.load)
+    def seal(self) -> int:
+        """Leave no call but those that are allowed.
+
+        Returns the listener of the seccomp program, which is the caller's, or NO_LISTENER. Raises LayerError.
+        """
+        return seccomp.NO_LISTENER if self._filter is None else attempt(Layer.SECCOMP, self._filter.load)
 
 
 # What workers put on that are not confined.
 NOTHING: Final = Confinement({"layers": ()}, {}, None)
 
 
-def attempt(layer: Layer, put_on: Callable[[], object]) -> None:
-    """Put a layer on. Raises LayerError."""
+def attempt(layer: Layer, put_on: Callable[[], T]) -> T:
+    """Put a layer on, and return what that returns. Raises LayerError."""
     try:
-        put_on()
+        return put_on()
     except OSError as error:
         raise LayerError(f"{layer.value}: {error}") from error
 

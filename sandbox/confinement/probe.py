@@ -91,6 +91,16 @@ def _not_dumpable() -> None:
         raise OSError("another process of the same user can look into it")
 
 
+def listening() -> str | None:
+    """Return why nobody can hear here which calls a seccomp program refuses, None where somebody can."""
+
+    def load() -> None:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.Program(ALLOW_ALL).load_listening()
+
+    return attempted(load)
+
+
 def _capabilities() -> None:
     give_up_capabilities()
     if capabilities.effective():

@@ -12,9 +12,11 @@ import pytest
 from harness import cli, doctor
 from harness.doctor import Finding, examine, is_complete, report
 from sandbox.confinement import namespaces, probe
-from sandbox.confinement.confine import become
+from sandbox.confinement.confine import PR_SET_NO_NEW_PRIVS, become
 from sandbox.confinement.kernel import prctl
 from sandbox.confinement.policy import Layer
+from sandbox.confinement.seccomp import Program
+from tests.children import in_child
 
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = [sys.executable, "-c", "from harness.command import main; main()", "doctor"]
@@ -196,6 +198,28 @@ def test_the_report_is_a_table_and_what_to_do() -> None:
         "landlock, user: version 3, where 6 is needed; a kernel of 6.12 or newer, with landlock among its LSMs "
         "(lsm=landlock,… on its command line)"
     )
+
+
+def test_where_nobody_hears_what_is_refused_that_is_noted_and_nothing_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel without user notification."""
+    said = "[Errno 22] Invalid argument"
+    assert probe.listening() is None
+    assert [finding for finding in examine() if finding.note] == []
+    monkeypatch.setattr(probe, "listening", lambda: said)
+    findings = examine()
+    assert {finding.layer for finding in findings if finding.note} == {Layer.SECCOMP}
+    assert report(findings).endswith(f"\n\nseccomp: which calls it refuses cannot be told here: {said}")
+    monkeypatch.undo()
+    assert is_complete(findings) == is_complete(examine())
+
+
+@in_child
+def test_where_there_is_a_listener_already_it_is_seen_that_there_can_be_no_other() -> None:
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    Program(probe.ALLOW_ALL).load_listening()
+    assert probe.listening() == "[Errno 16] Device or resource busy"
 
 
 def test_the_command_tells_it_and_its_status(
