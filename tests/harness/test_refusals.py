@@ -64,9 +64,9 @@ def test_calls_are_told_by_name_and_counted_though_the_worker_says_nothing(tmp_p
         def main(worker):
             for _ in range(3):
                 try:
-                    socket.socket()
+                    socket.socket().detach()
                 except OSError as error:
-                    assert error.errno == errno.EPERM
+                    worker.report(f"error {_}", error.errno)
             with suppress(PermissionError):
                 os.chroot("/")
             # What libraries probe for is answered by the list itself.
@@ -82,6 +82,7 @@ def test_calls_are_told_by_name_and_counted_though_the_worker_says_nothing(tmp_p
     """
     outcome = run(tmp_path, source)
     assert outcome.reason == "all as expected", outcome.workers["a"].stderr.text()
+    assert outcome.workers["a"].reports == {f"error {number}": errno.EPERM for number in range(3)}
     assert by_kernel(outcome) == {"socket": 3, "chroot": 2}
     assert outcome.workers["a"].is_heard
     told = [event.refusal.call for event in outcome.events if isinstance(event, Refused)]
@@ -286,8 +287,10 @@ def heard(attempt: Callable[[], object], begun: Callable[[int], object] = lambda
     """Listen to a child's attempt until it has ended, and return which calls were told; `begun` is told its pid."""
     before = OpenDescriptors()
     told: Counter[str] = Counter()
+    failures: list[object] = []
 
     async def listen() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         pid, listener = listening_child(attempt)
         begun(pid)
         calls = RefusedCalls(listener, lambda call: told.update([call]))
@@ -302,6 +305,7 @@ def heard(attempt: Callable[[], object], begun: Callable[[int], object] = lambda
             calls.close()
 
     asyncio.run(listen())
+    assert failures == []
     assert before.only()
     return told
 
