@@ -9,6 +9,8 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ import pytest
 from harness import Outcome, refusals, run_topology
 from harness.events import Refusal, Refused, WorkerReady, WorkerStarted
 from harness.refusals import NUMBERS_MAX, RefusedCalls
-from harness.seccomp_compiler import compiled
+from harness.seccomp_compiler import calls, compiled
 from harness.spawn import ROOT, Terms, Zygote
 from sandbox.confinement.confine import PR_SET_NO_NEW_PRIVS
 from sandbox.confinement.kernel import prctl
@@ -260,6 +262,46 @@ def test_a_flood_keeps_neither_the_supervisor_nor_siblings_from_going_on_and_fil
     assert sum(isinstance(event, Refused) for event in outcome.events) == len(counts)
 
 
+def test_one_call_is_answered_a_turn_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+    take = RefusedCalls._take
+    called = RefusedCalls._called
+
+    def counted(self: RefusedCalls) -> None:
+        turns.append(0)
+        take(self)
+
+    def answered(self: RefusedCalls, number: int) -> str:
+        turns[-1] += 1
+        return called(self, number)
+
+    def attempt() -> None:
+        threads = [threading.Thread(target=try_chroot) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def all_wait(pid: int) -> None:
+        number = calls()["chroot"]
+        deadline = time.monotonic() + 10
+        while sum(call_of(task).startswith(f"{number} ") for task in Path(f"/proc/{pid}/task").iterdir()) < 8:
+            assert time.monotonic() < deadline
+
+    monkeypatch.setattr(RefusedCalls, "_take", counted)
+    monkeypatch.setattr(RefusedCalls, "_called", answered)
+    assert heard(attempt, all_wait) == {"chroot": 8}
+    assert (max(turns), sum(turns)) == (1, 8)
+
+
+def call_of(task: Path) -> str:
+    """Return in which call a thread is, as the kernel tells it; "" where it is gone."""
+    try:
+        return (task / "syscall").read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
 # Whoever makes the call dies, or is interrupted
 
 
@@ -293,16 +335,16 @@ def heard(attempt: Callable[[], object], begun: Callable[[int], object] = lambda
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         pid, listener = listening_child(attempt)
         begun(pid)
-        calls = RefusedCalls(listener, lambda call: told.update([call]))
+        refused = RefusedCalls(listener, lambda call: told.update([call]))
         try:
             async with asyncio.timeout(10):
                 # It closes the listener by itself, once nobody is left to listen to.
-                while calls._listener >= 0:  # noqa: ASYNC110 - as above
+                while refused._listener >= 0:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.001)
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            calls.close()
+            refused.close()
 
     asyncio.run(listen())
     assert failures == []
