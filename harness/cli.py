@@ -20,14 +20,17 @@ from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
 from harness.interrupts import Interrupts
 from harness.outcome import Outcome, Status, worst
 from harness.plan import Plan
-from harness.planner import plans_of
+from harness.planner import plans_of, profiles_of
+from harness.planner.profiles import BY_TIGHTNESS, TIGHTEST
 from harness.report.plan import described
+from harness.report.profile import portrait
 from harness.report.text import account, failure, summary
 from harness.supervisor import refusal, supervise_all
 from harness.topology import SUFFIX, declares
 from harness.topology.load import LONE_SURROGATE, scalar
 from harness.topology.mistakes import nearest
 from harness.topology.schema import schema_text
+from sandbox.confinement.policy import PROFILES
 from sandbox.protocols import PROTOCOLS
 
 # typer's own word for a command line that it does not understand. Some versions bring their own click along and raise
@@ -132,6 +135,20 @@ def compare(
 def schema() -> None:
     """Print the JSON schema of topology files, for editors."""
     typer.echo(schema_text(), nl=False)
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="none, descriptors, strict, names, or one of FILE's.")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A topology file with profiles.")] = None,
+) -> None:
+    """Print what a profile is: its layers, its limits, and what becomes of each system call."""
+    policies = PROFILES if file is None else profiles_of(file)
+    if name == TIGHTEST:
+        raise UsageError(f"{TIGHTEST} is no profile of its own: it chooses {' or '.join(BY_TIGHTNESS)}")
+    if name not in policies:
+        raise UsageError(f"unknown profile {name!r}{nearest(name, policies)}")
+    typer.echo(portrait(policies[name]))
 
 
 @app.command()

@@ -46,6 +46,20 @@ class Assignment:
     without: frozenset[Layer]
 
 
+WHAT: Final[Mapping[Layer, str]] = {
+    Layer.NO_NEW_PRIVS: "no program that it executes gains privileges",
+    Layer.NOT_DUMPABLE: "nobody but root can look into it; a native program, which is executed, is without",
+    Layer.CAPABILITIES: "it has none of root's powers",
+    Layer.OWN_UID: "a user of its own, for root to give",
+    Layer.PID_NAMESPACE: "it sees no processes but the run's, and none of these outlives the run",
+    Layer.IPC_NAMESPACE: "no System V memory, no POSIX queues of others",
+    Layer.UTS_NAMESPACE: "the host's name is not told",
+    Layer.NETWORK_NAMESPACE: "no interface but a loopback of its own, and no abstract names of others",
+    Layer.USER_NAMESPACE: "whatever it becomes, it has power over nothing outside",
+    Layer.EMPTY_ROOT: "no file but those that it needs to read",
+    Layer.LANDLOCK: "no file, no TCP port, no abstract name, no signal to others, whatever the root shows",
+    Layer.SECCOMP: "no system call but those on a list",
+}
 ADVICE: Final[Mapping[Layer, str]] = {
     Layer.PID_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",
     Layer.IPC_NAMESPACE: "allow user namespaces (sysctl user.max_user_namespaces) or be root",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.confinement import advice
+from harness.confinement import WHAT, advice
 from harness.errors import MissingLayerError
 from harness.seccomp_compiler import program_of
 from sandbox.confinement import namespaces, probe
@@ -17,21 +17,6 @@ from sandbox.confinement.policy import PROFILES, Layer
 NOBODY: Final = 65534
 # linux/prctl.h; a process that changed its user may not write its own maps before.
 PR_SET_DUMPABLE: Final = 4
-
-WHAT: Final[Mapping[Layer, str]] = {
-    Layer.NO_NEW_PRIVS: "no program that it executes gains privileges",
-    Layer.NOT_DUMPABLE: "nobody but root can look into it; a native program, which is executed, is without",
-    Layer.CAPABILITIES: "it has none of root's powers",
-    Layer.OWN_UID: "a user of its own, for root to give",
-    Layer.PID_NAMESPACE: "it sees no processes but the run's, and none of these outlives the run",
-    Layer.IPC_NAMESPACE: "no System V memory, no POSIX queues of others",
-    Layer.UTS_NAMESPACE: "the host's name is not told",
-    Layer.NETWORK_NAMESPACE: "no interface but a loopback of its own, and no abstract names of others",
-    Layer.USER_NAMESPACE: "whatever it becomes, it has power over nothing outside",
-    Layer.EMPTY_ROOT: "no file but those that it needs to read",
-    Layer.LANDLOCK: "no file, no TCP port, no abstract name, no signal to others, whatever the root shows",
-    Layer.SECCOMP: "no system call but those on a list",
-}
 
 
 @dataclass(frozen=True, slots=True)

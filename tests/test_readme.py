@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import pytest
 
+from harness.cli import app
 from harness.planner import only_plan_of, plans_of
 from harness.report.hang import explanation
-from harness.report.text import account
+from harness.report.text import account, failure
 from harness.supervisor import run_plan
 from harness.topology.schema import topology_schema
+from sandbox.confinement.policy import PROFILES
 
 ROOT: Final = Path(__file__).parents[1]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -152,6 +154,39 @@ def test_the_profile_that_readme_writes_is_understood(tmp_path: Path) -> None:
     file.write_text(f"schema: 1\nname: readme\n{text}", encoding="utf-8")
     policy = only_plan_of(file, {}).workers["store"].policy
     assert (policy.name, policy.readable, policy.denies("socket")) == ("named", ("/etc/hosts",), True)
+
+
+def test_what_a_profile_kept_from_a_worker_is_told_as_readme_says(tmp_path: Path) -> None:
+    text = section("Confinement")
+    program = re.findall(r"`(def main[^`]*)`", text)[0]
+    (tmp_path / "guest.py").write_text(f"import os\n\n{program}\n", encoding="utf-8")
+    file = tmp_path / "t.imclab.yaml"
+    worker = '{program: "guest:main", protocol: socketpair, confinement: strict}'
+    file.write_text(f"schema: 1\nname: readme\nworkers: {{guest: {worker}}}\n", encoding="utf-8")
+    plan = only_plan_of(file, {})
+    told = failure(plan, run_plan(plan)).splitlines()
+    shown = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
+    assert len(shown) == 3
+    assert [line for line in told if line in shown] == shown
+
+
+def test_what_readme_says_of_strict_is_so() -> None:
+    strict = PROFILES["strict"]
+    limits = {**strict.limits, **strict.late_limits}
+    said = re.search(r"(\d+) GiB of address space, (\d+) s of processor time, (\d+)\nprocesses", section("Confinement"))
+    assert said is not None
+    assert [int(number) for number in said.groups()] == [
+        limits["RLIMIT_AS"] >> 30,
+        limits["RLIMIT_CPU"],
+        limits["RLIMIT_NPROC"],
+    ]
+    assert all(strict.denies(call) for call in ("socket", "bind", "listen", "connect", "accept"))
+
+
+def test_every_command_is_in_the_list_of_commands() -> None:
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    listed = set(re.findall(r"^    imclab ([\w-]+)", section("Commands"), re.MULTILINE))
+    assert listed == names
 
 
 def test_the_files_that_the_documents_link_to_exist() -> None:

@@ -19,16 +19,18 @@ from harness.errors import Problem, TopologyError
 from harness.plan import Plan
 from harness.planner.conditions import holds
 from harness.planner.findings import Findings
+from harness.planner.profiles import Profiles
 from harness.planner.routes import Routes, channel_ends
 from harness.planner.selectors import Selectors
 from harness.planner.steps import Scenario
 from harness.planner.workers import drafts_of, refusals, worker_plan
 from harness.topology import Cell, read
+from sandbox.confinement.policy import Policy
 
 # What is planned before anything starts takes memory, and time that no deadline counts.
 WORKERS_MAX: Final = 20_000
 
-__all__ = ["only_plan_of", "plans_of"]
+__all__ = ["only_plan_of", "plans_of", "profiles_of"]
 
 
 def plans_of(file: Path, chosen: Mapping[str, Any] | None = None) -> list[Plan]:
@@ -49,6 +51,16 @@ def plans_of(file: Path, chosen: Mapping[str, Any] | None = None) -> list[Plan]:
     if problems:
         raise TopologyError(_once(problems))
     return plans
+
+
+def profiles_of(file: Path) -> Mapping[str, Policy]:
+    """Return the policy of each profile that workers of `file` may name, as it is in the first cell.
+
+    Raises TopologyError with all that is wrong with the file.
+    """
+    plans_of(file)
+    cell = read(file)[0][0]
+    return Profiles(cell.topology, cell.folder, Findings(cell)).policies
 
 
 def _too_many(cell: Cell, workers: int) -> NoReturn:

@@ -1,6 +1,7 @@
 """Which policy holds a worker: a profile's, built in or the file's own, or the tightest that its protocol allows."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,11 @@ class Profiles:
                 findings.add(("profiles", name), f"{name!r} is a profile already; choose another name", at_key=True)
             elif not findings.is_damaged(("profiles", name)):
                 self._resolve(name)
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """All of them, those that are built in among them."""
+        return self._policies
 
     def policy(self, name: str | None, protocol: str | None, path: Location) -> Policy:
         """Return the policy that `confinement: name` means for a worker of this protocol."""

@@ -54,7 +54,7 @@ def _shown(path: str) -> str:
     """Return what shows a path."""
     if path.startswith("/"):
         return f"readable: [{path}] {OWN} shows it"
-    return f"it was looked for in /, where workers run; readable: and its whole path {OWN} shows it there"
+    return f"it was looked for in /, where workers run; readable: {OWN} shows it where it lies"
 
 
 def _of_calls(worker: WorkerOutcome) -> Iterator[str]:

@@ -27,8 +27,9 @@ from harness.plan import (
     WaitPlan,
     WorkerPlan,
 )
+from harness.report.profile import changed, limits_told
 from harness.scenario import printable
-from sandbox.confinement.policy import Layer, Policy, in_their_order
+from sandbox.confinement.policy import Layer
 
 INDENT: Final = "  "
 
@@ -76,26 +77,9 @@ def _worker(worker: WorkerPlan, plan: Plan) -> Iterator[str]:
     layers = ", ".join(layer.value for layer in Layer if layer in worker.policy.layers)
     yield f"profile {worker.policy.name}{layers and ': ' + layers}"
     yield from _indented(changed(worker.policy))
-    if worker.policy.limits:
-        yield f"{INDENT}limits {limits_of_profile(worker.policy)}"
+    if limits := limits_told(worker.policy):
+        yield f"{INDENT}limits {limits}"
     yield f"ready by {worker.ready_by.value}, within {worker.ready_within:g} s; stops within {worker.stop_within:g} s"
-
-
-def changed(policy: Policy) -> Iterator[str]:
-    """Yield what a profile of one's own changes of the one that it is made of."""
-    if policy.base:
-        yield f"made of {policy.base}"
-    if policy.allow_missing:
-        yield f"allow_missing {', '.join(layer.value for layer in in_their_order(policy.allow_missing))}"
-    if policy.readable:
-        yield f"readable {', '.join(map(printable, policy.readable))}"
-    if policy.allowed:
-        yield f"allow {', '.join(policy.allowed)}"
-
-
-def limits_of_profile(policy: Policy) -> str:
-    """Return the limits of a worker that says no others."""
-    return ", ".join(f"{name} {value}" for name, value in policy.limits.items())
 
 
 def _origin(slot: Slot, plan: Plan) -> str:

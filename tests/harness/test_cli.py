@@ -19,9 +19,11 @@ from harness.errors import MissingLayerError
 from harness.outcome import Outcome, Status, worst
 from harness.plan import Plan
 from harness.planner import plans_of
+from harness.report.profile import portrait
 from harness.spawn import Zygote
 from harness.supervisor import supervise_all
 from harness.topology.schema import schema_text
+from sandbox.confinement.policy import PROFILES
 from tests.harness.topologies import HEAD, PAIR, PROBES
 from tests.kernel import until
 
@@ -489,6 +491,25 @@ def test_the_protocol_chooses_among_files_that_say_it_otherwise(
 def test_the_schema_is_printed(status_of: StatusOf, capsys: Captured) -> None:
     assert status_of("schema") == 0
     assert capsys.readouterr().out == schema_text()
+
+
+def test_a_profile_is_printed_whether_or_not_a_worker_has_it(
+    status_of: StatusOf, capsys: Captured, write: Write
+) -> None:
+    assert status_of("profile", "strict") == 0
+    assert capsys.readouterr().out == f"{portrait(PROFILES['strict'])}\n"
+    file = str(write(f"{PAIR}profiles: {{mine: {{extends: strict, allow: [sync]}}}}\n"))
+    assert status_of("profile", "mine", file) == 0
+    assert capsys.readouterr().out.startswith("mine\n  made of strict\n  allow sync\n")
+    for name, more, told in (
+        ("mine", (), "unknown profile 'mine'; there are none, descriptors, strict, names"),
+        ("mind", (file,), "unknown profile 'mind'; did you mean 'mine'?"),
+        ("tightest", (), "tightest is no profile of its own: it chooses strict or names"),
+    ):
+        assert status_of("profile", name, *more) == 64
+        assert capsys.readouterr().err == f"imclab: {told}\n"
+    assert status_of("profile", "strict", str(write(f"{PAIR}profiles: {{mine: {{extends: loose}}}}\n"))) == 64
+    assert "unknown profile 'loose'" in capsys.readouterr().err
 
 
 def test_without_v_a_run_that_passed_is_one_line(imclab: Imclab) -> None:

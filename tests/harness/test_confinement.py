@@ -545,7 +545,8 @@ def test_the_plan_tells_what_a_profile_of_one_s_own_changes(tmp_path: Path) -> N
     """
     lines = described(only_plan_of(write(tmp_path, text), {})).splitlines()
     first = next(index for index, line in enumerate(lines) if line.startswith("    profile mine: "))
-    limits = ", ".join(f"{name} {value}" for name, value in PROFILES["names"].limits.items())
+    policy = PROFILES["names"]
+    limits = ", ".join(f"{name} {value}" for name, value in {**policy.limits, **policy.late_limits}.items())
     assert lines[first + 1 : first + 6] == [
         "      made of names",
         "      allow_missing empty_root, landlock",

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import pytest
 
-from harness import Outcome, refusals, run_topology
+from harness import Outcome, Status, refusals, run_topology
 from harness.events import Refusal, Refused, WorkerReady, WorkerStarted
 from harness.refusals import NUMBERS_MAX, RefusedCalls
 from harness.seccomp_compiler import calls, compiled
@@ -260,6 +260,21 @@ def test_a_flood_keeps_neither_the_supervisor_nor_siblings_from_going_on_and_fil
     assert counts["calls of other numbers"] > 100
     assert len(counts) == 2 + NUMBERS_MAX
     assert sum(isinstance(event, Refused) for event in outcome.events) == len(counts)
+
+
+def test_a_run_that_is_late_amid_a_flood_is_looked_at_and_ended(tmp_path: Path) -> None:
+    """Neither waits for the other, whatever is done to a worker that waits for an answer."""
+    text = """
+        within: 1s
+        defaults: {protocol: socketpair, confinement: strict}
+        workers: {a: {program: "guest:main"}}
+        scenario: [{wait: {report: {a: never}}, within: 1s}]
+    """
+    outcome = run_topology(write(tmp_path, text, guest=FLOOD))
+    assert outcome.status is Status.TIMED_OUT
+    assert outcome.hang is not None
+    assert outcome.workers["a"].exit_status == -signal.SIGKILL
+    assert by_kernel(outcome)["chroot"] > 10
 
 
 def test_one_call_is_answered_a_turn_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
