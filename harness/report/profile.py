@@ -9,7 +9,7 @@ from typing import Final
 
 from harness.confinement import WHAT
 from harness.scenario import printable
-from sandbox.confinement.policy import NATIVE, Action, Condition, Layer, Policy, Rule, in_their_order
+from sandbox.confinement.policy import NATIVE, PROFILES, Action, Condition, Layer, Policy, Rule, in_their_order
 
 WIDTH: Final = 120
 INDENT: Final = "  "
@@ -56,6 +56,10 @@ def changed(policy: Policy) -> Iterator[str]:
     """Yield what a profile of one's own changes of the one that it is made of."""
     if policy.base:
         yield f"made of {policy.base}"
+    if left_off := PROFILES[policy.base].layers - policy.layers if policy.base else ():
+        yield f"without {', '.join(layer.value for layer in in_their_order(left_off))}"
+    if not policy.refuses:
+        yield "refuse false"
     if policy.allow_missing:
         yield f"allow_missing {', '.join(layer.value for layer in in_their_order(policy.allow_missing))}"
     if policy.readable:

@@ -69,8 +69,8 @@ class Policy:
 
     Calls without a rule fail with EPERM. `limits` are those of a worker that says no others,
     `late_limits` those that it gets once it is in a user namespace of its own. `refuses`: a protocol that needs what is
-    taken away is refused before anything starts; else it is tried. A topology's own profile has the name of the one here
-    that it is made of as `base`, and the calls that it allows beside as `allowed`.
+    taken away is refused before anything starts; else it is tried. A topology's own profile has the name of the one
+    here that it is made of as `base`, and the calls that it allows beside as `allowed`.
     """
 
     name: str
