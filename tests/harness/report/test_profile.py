@@ -87,11 +87,15 @@ def test_what_one_s_own_changes_comes_first() -> None:
         rules=(*PROFILES["strict"].rules, *allow("sync")),
         readable=("/etc/hosts",),
         allow_missing=frozenset({Layer.LANDLOCK}),
+        layers=PROFILES["strict"].layers - {Layer.OWN_UID},
+        refuses=False,
     )
     lines = lines_of(policy)
-    assert lines[:5] == [
+    assert lines[:7] == [
         "mine",
         "  made of strict",
+        "  without own_uid",
+        "  refuse false",
         "  allow_missing landlock",
         "  readable /etc/hosts",
         "  allow sync",
