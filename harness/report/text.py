@@ -35,8 +35,10 @@ from harness.scenario import printable, told
 from harness.topology import as_text
 from harness.topology.load import scalar
 from harness.topology.values import Scalar
+from sandbox.confinement.policy import Layer
 
 SHOWN_BYTES: Final = 60
+DEAF: Final = "(which calls that refuses is not told here: imclab doctor) "
 # Of each output; where the report is kept, all of it is.
 OUTPUT_LINES: Final = 100
 # Of what a worker reports, so much as a line can show; it may be of any depth.
@@ -175,12 +177,13 @@ def _start(worker: WorkerPlan, outcome: Outcome) -> str:
 
 
 def _under(worker: WorkerPlan, outcome: Outcome) -> str:
-    """Return what confines a worker, and which layers of it are not here."""
+    """Return what confines a worker, which layers of it are not here, and whether nobody hears what it is refused."""
     if worker.policy.name == "none":
         return ""
-    without = outcome.workers[worker.name].without if worker.name in outcome.workers else ()
-    told = f", without {', '.join(without)}," if without else ""
-    return f"under {worker.policy.name}{told} "
+    became = outcome.workers.get(worker.name, WorkerOutcome(worker.name, None))
+    without = f", without {', '.join(became.without)}," if became.without else ""
+    is_deaf = Layer.SECCOMP.value in became.layers and not became.is_heard
+    return f"under {worker.policy.name}{without} {DEAF if is_deaf else ''}"
 
 
 def _given(slot: Slot) -> str:

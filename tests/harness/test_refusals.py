@@ -21,7 +21,9 @@ import pytest
 
 from harness import Outcome, Status, refusals, run_topology
 from harness.events import Refusal, Refused, WorkerReady, WorkerStarted
+from harness.planner import only_plan_of
 from harness.refusals import NUMBERS_MAX, RefusedCalls
+from harness.report.text import account
 from harness.seccomp_compiler import calls, compiled
 from harness.spawn import ROOT, Terms, Zygote
 from sandbox.confinement.confine import PR_SET_NO_NEW_PRIVS
@@ -464,6 +466,8 @@ def test_where_nobody_can_listen_calls_are_refused_all_the_same_and_that_is_told
     assert outcome.reason == "all as expected"
     assert outcome.workers["a"].refusals == {Refusal("socket", "EPERM"): 1}
     assert not outcome.workers["a"].is_heard
+    told = account(only_plan_of(tmp_path / "written.imclab.yaml", {}), outcome)
+    assert "  a  starts under strict (which calls that refuses is not told here: imclab doctor) with no" in told
 
 
 @in_child
