@@ -7,6 +7,8 @@
     its facets            refused    REFUSED_CONNECTS_MAX connect messages that it sent; so many that others sent over
                                      each facet
                           passed on  one is held for each facet, while the exporter's queue is full
+    its refused calls     kinds      those that have a name, and REFUSED_NUMBERS_MAX others; each is counted, one
+                                     answered a turn, and its caller waits: that is no offence
     its output            bytes      OUTPUT_BYTES, unless its `limits:` say otherwise
 
 Beyond each of them it is an offender, named in the outcome, and ended. What others sent shuts the facet instead; and
@@ -30,6 +32,9 @@ MESSAGES_A_TURN: Final = 32
 REFUSED_CONNECTS_MAX: Final = 8
 # How many connections of one facet are passed on before the others get their turn.
 CONNECTIONS_A_TURN: Final = 32
+
+# There are some hundred calls with names; of the other numbers, which are all a worker's to choose, so many are told.
+REFUSED_NUMBERS_MAX: Final = 16
 
 # Honest programs write a thousandth of it.
 OUTPUT_BYTES: Final = 64 * MIB

@@ -15,6 +15,7 @@ from contextlib import suppress
 from os import close
 from typing import Final
 
+from harness.quotas import REFUSED_NUMBERS_MAX
 from harness.seccomp_compiler import name_of
 
 # linux/seccomp.h: struct seccomp_notif (id, pid, flags, and struct seccomp_data, which begins with the call's number),
@@ -24,9 +25,6 @@ NOTIFICATION: Final = struct.Struct("=QIIi")
 ANSWER: Final = struct.Struct("=QqiI")
 SECCOMP_IOCTL_NOTIF_RECV: Final = 0xC050_2100
 SECCOMP_IOCTL_NOTIF_SEND: Final = 0xC018_2101
-
-# There are some hundred calls with names; of the other numbers, which are all a worker's to choose, so many are told.
-NUMBERS_MAX: Final = 16
 
 
 class RefusedCalls:
@@ -63,7 +61,7 @@ class RefusedCalls:
         name = name_of(number) if number >= 0 else None
         if name is not None:
             return name
-        if len(self._numbers) < NUMBERS_MAX:
+        if len(self._numbers) < REFUSED_NUMBERS_MAX:
             self._numbers.add(number)
         return f"call {number}" if number in self._numbers else "calls of other numbers"
 

@@ -22,7 +22,8 @@ import pytest
 from harness import Outcome, Status, refusals, run_topology
 from harness.events import Refusal, Refused, WorkerReady, WorkerStarted
 from harness.planner import only_plan_of
-from harness.refusals import NUMBERS_MAX, RefusedCalls
+from harness.quotas import REFUSED_NUMBERS_MAX
+from harness.refusals import RefusedCalls
 from harness.report.text import account
 from harness.seccomp_compiler import calls, compiled
 from harness.spawn import ROOT, Terms, Zygote
@@ -260,7 +261,7 @@ def test_a_flood_keeps_neither_the_supervisor_nor_siblings_from_going_on_and_fil
     counts = by_kernel(outcome)
     assert counts["chroot"] > 100
     assert counts["calls of other numbers"] > 100
-    assert len(counts) == 2 + NUMBERS_MAX
+    assert len(counts) == 2 + REFUSED_NUMBERS_MAX
     assert sum(isinstance(event, Refused) for event in outcome.events) == len(counts)
 
 

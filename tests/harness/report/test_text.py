@@ -161,7 +161,8 @@ def test_what_a_worker_writes_cannot_steer_the_terminal(receiving: Plan) -> None
 def test_an_address_that_was_shut_or_leads_nowhere_is_told_at_whose_it_is(receiving: Plan) -> None:
     facts: dict[str, Any] = {"at": 0, "worker": "a", "text": "so it is"}
     events = (FacetShut(name="b", **facts), AddressLost(name="extra", **facts), AddressLost(name="", **facts))
-    told = account(receiving, replace(ended(receiving, {"error": None}), events=events)).splitlines()
+    outcome = ended(receiving, {"error": None})
+    told = account(receiving, replace(outcome, events=(*outcome.events, *events))).splitlines()
     assert [line.strip() for line in told if "so it is" in line] == [
         "a ✗ its address b was shut: so it is",
         "a ✗ its export extra leads nowhere: so it is",
