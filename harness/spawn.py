@@ -149,10 +149,10 @@ class Zygote:
         fork = await forked
         try:
             await self._tell(fork.sock, manifest, table)
-            # Whoever becomes a worker goes first.
-            await self._fork_ahead()
             for listener in await answered(fork.sock):
                 listen(listener)
+            # Whoever becomes a worker goes first.
+            await self._fork_ahead()
         except (BrokenPipeError, ConnectionResetError):
             """Somebody ended it already, which its exit status will tell."""
         finally:
