@@ -15,6 +15,7 @@ from harness.events import Refusal
 from harness.planner import only_plan_of, plans_of
 from harness.report.plan import described
 from harness.report.text import account
+from harness.spawn import Zygote
 from harness.supervisor import run_plan
 from sandbox.confinement.policy import PROFILES, Layer
 from sandbox.protocols import PROTOCOLS
@@ -517,6 +518,7 @@ def test_a_run_that_lacks_a_layer_says_so(tmp_path: Path, monkeypatch: pytest.Mo
         return {layer: "not here" for layer in layers if layer in (Layer.LANDLOCK, Layer.UTS_NAMESPACE)}
 
     monkeypatch.setattr("harness.spawn.Zygote.lacking", lacking)
+    monkeypatch.setattr("harness.confinement.KNOWN_TO_WORK", {})
     text = """
         profiles: {mine: {extends: strict, allow_missing: [landlock, uts_namespace]}}
         defaults: {program: "idle:main", protocol: socketpair}
@@ -585,3 +587,28 @@ def test_every_profile_that_is_built_in_says_what_its_layers_are() -> None:
     assert PROFILES["strict"].layers == frozenset(Layer)
     assert PROFILES["names"].layers == frozenset(Layer) - {Layer.NETWORK_NAMESPACE}
     assert {name for name, policy in PROFILES.items() if policy.denies("socket")} == {"strict"}
+
+
+def test_what_was_seen_to_work_is_not_tried_again_by_the_same_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[frozenset[Layer]] = []
+    lacking = Zygote.lacking
+
+    async def counted(zygote: Zygote, layers: Iterable[Layer]) -> dict[Layer, str]:
+        asked.append(frozenset(layers))
+        return await lacking(zygote, asked[-1])
+
+    monkeypatch.setattr("harness.spawn.Zygote.lacking", counted)
+    monkeypatch.setattr("harness.confinement.KNOWN_TO_WORK", {})
+    text = """
+        matrix: {confinement: [descriptors, strict]}
+        workers: {a: {program: "idle:main", protocol: socketpair, confinement: "{{confinement}}"}}
+    """
+    file = write(tmp_path, text, idle="def main(worker): pass")
+    for confinement in ("descriptors", "strict", "strict", "descriptors"):
+        assert run_topology(file, confinement=confinement).passed
+    first = PROFILES["descriptors"].layers
+    assert asked[0] == first
+    assert not asked[1] & first
+    assert len(asked) == 2
