@@ -9,12 +9,20 @@ from typing import Any, Final
 import pytest
 
 from harness.errors import TopologyError
+from harness.launcher import warm
 from harness.outcome import Outcome
 from harness.plan import Plan
 from harness.planner import only_plan_of, plans_of
 from harness.report.kept import keep
 from harness.supervisor import run_plan
 from harness.topology import SUFFIX
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Iterator[None]:
+    """Have all runs of a session, or of one worker of xdist's, share a launcher."""
+    with warm():
+        return (yield)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "TopologyFile | None":

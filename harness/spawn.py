@@ -10,16 +10,14 @@ import json
 import marshal
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-import sandbox
 from harness.errors import MissingLayerError
+from harness.launcher import WORDS_MAX, Launcher, launcher_of_a_run
 from harness.waiting import fail, readable, settle, writable
 from sandbox.confinement.policy import Layer
 from sandbox.descriptors import over
@@ -30,10 +28,6 @@ DEATH_SECONDS: Final = 10.0
 # SCM_RIGHTS takes 253 in one packet; one of them is the manifest.
 DESCRIPTORS_A_PACKET: Final = 200
 ANSWER_BYTES: Final = 4096
-
-# -I: no environment, no user's site, no current folder. The path is that of the package that is running here.
-ROOT: Final = str(Path(sandbox.__file__).resolve().parent.parent)
-PROGRAM: Final = f"import sys; sys.path.insert(0, {ROOT!r}); from sandbox.zygote import main; main()"
 
 
 class ZygoteError(Exception):
@@ -82,8 +76,11 @@ class Fork:
 class Zygote:
     """One run's forking server. `pid_namespace`: whether it is the init of one, so that orphans end with it."""
 
-    def __init__(self, launcher: subprocess.Popen[bytes], sock: _socket.socket) -> None:
+    def __init__(self, launcher: Launcher, sock: _socket.socket, words: int, held: ExitStack) -> None:
+        """Hear of a zygote over `sock`, and of its last words over `words`; `held` lets go of both and the launcher."""
         self.pid_namespace = False
+        self._words = words
+        self._held = held
         self._loop = asyncio.get_running_loop()
         self._launcher = launcher
         self._sock = sock
@@ -105,23 +102,23 @@ class Zygote:
     @classmethod
     async def start(cls) -> Self:
         """Start a zygote and wait for it. Raises ZygoteError."""
-        ours, theirs = seqpacket_pair()
-        try:
-            launcher = subprocess.Popen(  # noqa: ASYNC220 - a vfork, with no thread or watcher behind it
-                [sys.executable, "-I", "-c", PROGRAM],
-                stdin=theirs,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-        zygote = cls(launcher, over(ours))
+        with ExitStack() as held:
+            launcher = held.enter_context(launcher_of_a_run())
+            ours, theirs = seqpacket_pair()
+            sock = over(ours)
+            held.callback(sock.close)
+            try:
+                words, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            except BaseException:
+                os.close(theirs)
+                raise
+            held.callback(os.close, words)
+            try:
+                launcher.launch(theirs, stderr)
+            finally:
+                os.close(theirs)
+                os.close(stderr)
+            zygote = cls(launcher, sock, words, held.pop_all())
         try:
             async with asyncio.timeout(BIRTH_SECONDS):
                 await asyncio.shield(zygote._born)
@@ -268,11 +265,11 @@ class Zygote:
             fail(process.exited, error)
 
     def _last_words(self) -> str:
-        """Return what the zygote left on its stderr."""
-        assert self._launcher.stderr is not None  # noqa: S101 - it was asked for
-        os.set_blocking(self._launcher.stderr.fileno(), False)
-        words = self._launcher.stderr.read(65536) or b""
-        return "the zygote is gone: " + (words.decode("utf-8", "backslashreplace").strip() or "it left no word")
+        """Return what the zygote left on its stderr, or the launcher on its own."""
+        with suppress(BlockingIOError):
+            if words := os.read(self._words, WORDS_MAX).decode("utf-8", "backslashreplace").strip():
+                return f"the zygote is gone: {words}"
+        return f"the zygote is gone: {self._launcher.words().strip() or 'it left no word'}"
 
     async def stop(self) -> None:
         """End the zygote and all that it forked, and return when they are gone."""
@@ -283,7 +280,7 @@ class Zygote:
                 process.kill()
                 await readable(process.pidfd, DEATH_SECONDS)
             await self._learn_of_birth()
-            if self._pidfd >= 0 and self.pid_namespace:
+            if self._pidfd >= 0:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 await readable(self._pidfd, DEATH_SECONDS)
@@ -291,16 +288,11 @@ class Zygote:
                 with suppress(ChildProcessError):
                     os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         finally:
-            # The launcher, which is the zygote itself where there is no namespace.
-            self._launcher.kill()
-            self._launcher.wait()
-            if self._launcher.stderr is not None:
-                self._launcher.stderr.close()
             for pidfd in self._pidfds:
                 os.close(pidfd)
             for way in self._ways:
                 way.close()
-            self._sock.close()
+            self._held.close()
 
     async def _learn_of_birth(self) -> None:
         """Where the run ends before the zygote was born, let the launcher finish: who was born has to be reaped."""

@@ -22,6 +22,7 @@ from harness.errors import MissingLayerError
 from harness.events import RunStarted
 from harness.facets import Facet
 from harness.journal import Journal
+from harness.launcher import warm
 from harness.lookout import Lookout
 from harness.member import Ended, Member
 from harness.outcome import Outcome, Status, describe_exit
@@ -68,7 +69,7 @@ def run_plan(plan: Plan) -> Outcome:
 async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, Outcome], None]) -> None:
     """Run all plans, `jobs` of them at a time, and tell of each outcome, in the order of the plans, as soon as may be.
 
-    All of them share this loop; what they use of the machine, and what they may break, they do not share.
+    They share this loop and a launcher. What they use of the machine, and what they may break, they do not share.
     """
     window = asyncio.Semaphore(jobs)
 
@@ -76,9 +77,10 @@ async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, 
         async with window:
             return await supervise(plan)
 
-    async with no_callback_fails(), tasks() as group:
-        for plan, outcome in [(plan, group.create_task(supervised(plan))) for plan in plans]:
-            tell(plan, await outcome)
+    with warm():
+        async with no_callback_fails(), tasks() as group:
+            for plan, outcome in [(plan, group.create_task(supervised(plan))) for plan in plans]:
+                tell(plan, await outcome)
 
 
 async def supervise(plan: Plan) -> Outcome:

@@ -1,6 +1,6 @@
 """The forking server: one warm interpreter a run, of which every worker is a fork.
 
-    supervisor ── starts ──> launcher ── clones itself into a PID namespace, exits ──> zygote (init there)
+    supervisor ── starts ──> launcher ── for each run: clones itself into a PID namespace ──> zygote (init there)
     zygote: for each request: fork ──> waits to be told what to become
                                        worker: place descriptors, close the rest, adopt them, import the program, run it
 
@@ -87,9 +87,9 @@ PRELOADED: Final = (
 
 
 def main() -> NoReturn:
-    """Serve the supervisor at the other end of the lifeline, which is stdin at first."""
+    """Be a launcher, which is told on stdin when to clone a zygote, until that ends; or be such a zygote."""
     forget_signals()
-    lifeline = over(os.dup(0))
+    told_by = over(os.dup(0))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -103,8 +103,27 @@ def main() -> NoReturn:
     # Where a worker hangs, the supervisor asks for its stack, on what is its stderr by then. An exec forgets it.
     faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
     die_with_parent()
-    enter_pid_namespace(lifeline)
+    # What is here now, all zygotes have in common.
+    gc.collect()
+    gc.freeze()
+    while (packet := receive_packet(told_by, bytearray(1))).fds:
+        lifeline, stderr = packet.fds
+        launch(over(lifeline), stderr, told_by)
+    os._exit(0)
+
+
+def launch(lifeline: _socket.socket, stderr: int, told_by: _socket.socket) -> None:
+    """Clone a zygote that serves `lifeline` and has `stderr`, and tell of its birth over that; or be it."""
+    if clone_into_pid_namespace(lifeline):
+        lifeline.close()
+        os.close(stderr)
+        return
+    told_by.close()
+    os.dup2(stderr, 2)
+    os.close(stderr)
     die_with_parent()
+    # Whoever signals a whole process group means its own run.
+    os.setsid()
     Zygote(lifeline).serve()
 
 
@@ -117,24 +136,27 @@ def forget_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def enter_pid_namespace(lifeline: _socket.socket) -> None:
-    """Go on as the init of a PID namespace of our own, still a child of the supervisor; or as we are, if we may not.
+def clone_into_pid_namespace(lifeline: _socket.socket) -> bool:
+    """Clone ourselves as the init of a PID namespace, as a child of the supervisor; without a namespace, if need be.
 
-    Root may as it is; a user in a user namespace of its own, where the kernel allows that.
+    Root may as it is; a user in a user namespace of its own, where the kernel allows that. Returns False to the clone.
     """
     uid, gid = os.getuid(), os.getgid()
-    for flags in (CLONE_NEWPID, CLONE_NEWPID | CLONE_NEWUSER):
+    for flags in (CLONE_NEWPID, CLONE_NEWPID | CLONE_NEWUSER, 0):
         try:
             pid, pidfd = clone(flags | CLONE_PARENT)
         except OSError:
+            if not flags:
+                raise
             continue
         if pid:
-            tell(lifeline, {"born": pid, "pid_namespace": True}, pidfd)
-            os._exit(0)
+            tell(lifeline, {"born": pid, "pid_namespace": bool(flags)}, pidfd)
+            os.close(pidfd)
+            return True
         if flags & CLONE_NEWUSER:
             map_ids(uid, gid)
-        return
-    tell(lifeline, {"born": os.getpid(), "pid_namespace": False}, os.pidfd_open(os.getpid()))
+        return False
+    raise AssertionError
 
 
 def clone(flags: int) -> tuple[int, int]:

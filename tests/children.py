@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NoReturn, ParamSpec
 
+import psutil
 import pytest
 
+from harness.launcher import _Shared
 from tests.kernel import OpenDescriptors, open_files
 
 P = ParamSpec("P")
@@ -89,3 +91,9 @@ def descriptors_left(count: int) -> Iterator[None]:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert before.only(), f"leaked: {before.new()}"
+
+
+def children() -> list[int]:
+    """Return the processes that we have started and that are there, without the launcher that all runs share."""
+    shared = _Shared.launcher.pid if _Shared.launcher is not None else None
+    return [child.pid for child in psutil.Process().children(recursive=True) if child.pid != shared]

@@ -8,12 +8,20 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from harness.launcher import launcher_of_a_run
 from tests.kernel import OpenDescriptors
 
 DEADLINE: Final = 30.0
 
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=False)
 settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def launcher() -> None:
+    """Have the launcher that all runs share, so that none of them is the one that starts it."""
+    with launcher_of_a_run():
+        """It stays until the session ends."""
 
 
 @pytest.fixture

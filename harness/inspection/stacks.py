@@ -12,7 +12,8 @@ from typing import Final
 
 from harness.capture import Capture
 from harness.inspection.processes import holds_signal
-from harness.spawn import ROOT, Process
+from harness.launcher import ROOT
+from harness.spawn import Process
 from harness.waiting import aside
 from sandbox.abi import STACKS_SIGNAL
 

@@ -17,6 +17,7 @@ from harness.bench.stand import Stand
 from harness.events import WorkerReady
 from harness.outcome import Outcome, Status
 from harness.plan import Plan
+from tests.children import children
 
 CHILDREN: Final = """
 import json, psutil
@@ -64,7 +65,7 @@ def test_workers_are_started_one_by_one_and_end_by_themselves(kind: str) -> None
             return [await (await stand.start_one()).exited() for _ in range(2)]
 
     assert asyncio.run(exits()) == [0, 0]
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 @pytest.mark.usefixtures("open_descriptors")

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harness import Status, run_topology
 from tests import user
+from tests.children import children
 from tests.harness.written import write
 
 ROOT = Path(__file__).parents[2]
@@ -125,4 +125,4 @@ def test_a_run_that_fails_or_times_out_leaves_no_descriptor_and_no_process(tmp_p
     assert outcome.status is Status.TIMED_OUT
     assert outcome.workers["stuck"].exit_status == -signal.SIGKILL
     assert open_descriptors() == before
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []

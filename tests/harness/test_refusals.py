@@ -21,12 +21,13 @@ import pytest
 
 from harness import Outcome, Status, refusals, run_topology
 from harness.events import Refusal, Refused, WorkerReady, WorkerStarted
+from harness.launcher import ROOT
 from harness.planner import only_plan_of
 from harness.quotas import REFUSED_NUMBERS_MAX
 from harness.refusals import RefusedCalls
 from harness.report.text import account
 from harness.seccomp_compiler import calls, compiled
-from harness.spawn import ROOT, Terms, Zygote
+from harness.spawn import Terms, Zygote
 from sandbox.confinement.confine import PR_SET_NO_NEW_PRIVS
 from sandbox.confinement.kernel import prctl
 from sandbox.confinement.policy import PROFILES
@@ -209,7 +210,7 @@ def what_to_become(sock):
 start.what_to_become = what_to_become
 zygote.main()
 """
-    monkeypatch.setattr("harness.spawn.PROGRAM", late.format(root=ROOT))
+    monkeypatch.setattr("harness.launcher.PROGRAM", late.format(root=ROOT))
     outcome = run(tmp_path, "def main(worker): pass", more='b: {program: "guest:main"}')
     assert outcome.reason == "all as expected"
     told = [type(event) for event in outcome.events if isinstance(event, WorkerStarted | WorkerReady)]

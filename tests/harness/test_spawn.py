@@ -3,10 +3,11 @@
 import asyncio
 import os
 
-import psutil
 import pytest
 
-from harness.spawn import ROOT, Terms, Zygote, pid_of
+from harness.launcher import ROOT
+from harness.spawn import Terms, Zygote, pid_of
+from tests.children import children
 
 LATE = """
 import sys, time
@@ -33,10 +34,10 @@ def test_a_start_that_is_given_up_between_clone_and_its_news_leaves_no_child(mon
     async def start_and_give_up() -> None:
         await asyncio.wait_for(Zygote.start(), 0.5)
 
-    monkeypatch.setattr("harness.spawn.PROGRAM", LATE.format(root=ROOT))
+    monkeypatch.setattr("harness.launcher.PROGRAM", LATE.format(root=ROOT))
     with pytest.raises(TimeoutError):
         asyncio.run(start_and_give_up())
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_the_pid_of_a_pidfd_is_the_host_s() -> None:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from harness import Status, run_topology
@@ -20,6 +19,7 @@ from harness.member import Member
 from harness.planner import only_plan_of
 from harness.spawn import Zygote
 from harness.supervisor import Run, supervise
+from tests.children import children
 from tests.harness.written import ONE_WORKER, write
 from tests.kernel import OpenDescriptors
 
@@ -142,7 +142,7 @@ def test_if_the_zygote_dies_every_worker_is_lost_and_the_run_failed(
 def test_a_zygote_that_cannot_start_says_why_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.spawn.PROGRAM", "raise SystemExit('on purpose')")
+    monkeypatch.setattr("harness.launcher.PROGRAM", "raise SystemExit('on purpose')")
     outcome = run_topology(write(tmp_path, ONE_WORKER, guest=IDLE))
     assert outcome.status is Status.FAILED
     assert outcome.reason == "every worker was lost: the zygote is gone: on purpose"
@@ -333,7 +333,7 @@ def test_a_callback_that_raises_ends_the_run_with_that_and_leaves_nothing(
     file = write(tmp_path, f"{ONE_WORKER}    scenario: [{{wait: 30s}}]\n", guest="def main(w): w.report('n', 1)\n")
     with pytest.raises(LookupError, match="a bug of ours"):
         run_topology(file)
-    assert psutil.Process().children() == []
+    assert children() == []
     assert open_descriptors.only()
     assert caplog.messages == []
 
@@ -350,5 +350,5 @@ def test_a_callback_that_raises_while_all_is_torn_down_decides_too(
     monkeypatch.setattr(Run, "tear_down", fail)
     with pytest.raises(KeyError):
         run_topology(write(tmp_path, ONE_WORKER, guest="def main(worker): pass\n"))
-    assert psutil.Process().children() == []
+    assert children() == []
     assert open_descriptors.only()

@@ -21,10 +21,10 @@ from harness.facets import Way
 from harness.hang import Doing, Hang, Part
 from harness.inspection import FRAIL, INSPECTION_SECONDS, NO_ANSWER, NO_HANDLER, NO_STDERR, Subject, inspect
 from harness.inspection import processes as looking
+from harness.launcher import ROOT
 from harness.lookout import Lookout
 from harness.outcome import Outcome, Status
 from harness.report.hang import explanation
-from harness.spawn import ROOT
 from tests import user
 from tests.harness.topologies import HEAD, PROBES
 from tests.harness.written import write

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.capture import DIVERTED_BYTES, Capture
 from harness.inspection.stacks import LINE_MAX, LINES_MAX, LINES_SEEN_MAX, can_answer, split, stack_of
-from harness.spawn import ROOT, Process
+from harness.launcher import ROOT
+from harness.spawn import Process
 from sandbox.abi import STACKS_SIGNAL
 
 HEAD = b"Current thread 0x00007efd807bab80 (most recent call first):\n"
