@@ -223,12 +223,17 @@ class Run:
         count = len(self.members)
         grants = sum(len(worker.grants) for worker in self.plan.workers.values())
         others = sum(len(worker.slots) for worker in self.plan.workers.values()) - grants
-        needed = len(list(Path("/proc/self/fd").iterdir())) + DESCRIPTORS_BESIDES
-        needed += DESCRIPTORS_A_WORKER * count + DESCRIPTORS_A_GRANT * grants + max(0, others - FIRST_IMPORT * count)
+        besides = (
+            len(list(Path("/proc/self/fd").iterdir())) + DESCRIPTORS_BESIDES + max(0, others - FIRST_IMPORT * count)
+        )
+        needed = DESCRIPTORS_A_WORKER * count + DESCRIPTORS_A_GRANT * grants + besides
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if needed > limit:
-            text = f"{count} workers need up to {needed} descriptors here, and the limit is {limit}: ulimit -n {needed}"
-            raise Verdict(Status.UNSUPPORTED, text)
+            sum_of = (
+                f"{DESCRIPTORS_A_WORKER} a worker, {DESCRIPTORS_A_GRANT} for each of {grants} grants, {besides} besides"
+            )
+            text = f"{count} workers need up to {needed} descriptors here ({sum_of}), and the limit is {limit}"
+            raise Verdict(Status.UNSUPPORTED, f"{text}: ulimit -n {needed}")
 
     def _require_limits(self) -> None:
         """Refuse to give a worker more than we may have ourselves, unless we are root. Raises Verdict."""

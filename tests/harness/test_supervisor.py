@@ -247,9 +247,14 @@ def test_a_run_that_needs_more_descriptors_than_there_are_says_how_many_and_star
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert outcome.status is Status.UNSUPPORTED
-    assert re.fullmatch(
-        r"1 workers need up to \d+ descriptors here, and the limit is 100: ulimit -n \d+", outcome.reason
+    told = re.fullmatch(
+        r"1 workers need up to (\d+) descriptors here \((\d+) a worker, 2 for each of 0 grants, (\d+) besides\), "
+        r"and the limit is 100: ulimit -n (\d+)",
+        outcome.reason,
     )
+    assert told
+    needed, a_worker, besides, enough = map(int, told.groups())
+    assert needed == enough == a_worker + besides
     assert outcome.events == ()
 
 
