@@ -5,7 +5,6 @@ required layer, 70 our own bug, 124 a deadline passed, 130 interrupted; of sever
 order 70, 130, 69, 64, 124, 1, 0.
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ import typer
 from harness import loader
 from harness.doctor import examine, is_complete, report
 from harness.errors import MissingLayerError, Problem, TopologyError, UsageError
+from harness.files import require_writable, write_text
 from harness.interrupts import Interrupts
 from harness.outcome import Outcome, Status, worst
 from harness.plan import Plan
@@ -112,8 +112,9 @@ def compare(
     # Nobody else needs what draws tables.
     from harness.compare import page, settings, table, text  # noqa: PLC0415
 
-    if html is not None and (html.is_dir() or not os.access(html if html.exists() else html.parent, os.W_OK)):
-        raise UsageError(f"--html {html}: no file can be written there")
+    require_writable(*([] if html is None else [html]))
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown: one of them")
     properties = table.chosen(explain)
     runs = interrupts.run(table.run_all(table.experiments(properties), jobs))
     measured = table.table_of(properties, runs, settings.kernel(), settings.settings())
@@ -124,7 +125,7 @@ def compare(
     else:
         typer.echo(text.as_text(measured) if explain is None else text.explained(measured))
     if html is not None:
-        html.write_text(page.as_html(measured), encoding="utf-8")
+        write_text(html, page.as_html(measured))
     for plan, outcome in runs:
         if not outcome.passed:
             typer.echo(failure(plan, outcome), err=True)
@@ -178,7 +179,7 @@ def bench(
     from harness.bench.machine import machine  # noqa: PLC0415
 
     names = figures.chosen(only or (), with_suite=suite)
-    files.require_writable(json, svg)
+    require_writable(json, svg)
     measured_on = machine()
     lines, complete = interrupts.run(figures.measured(names, lambda name: typer.echo(f"{name} …", err=True)))
     typer.echo(table.table(measured_on, lines))

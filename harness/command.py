@@ -3,6 +3,7 @@
 The two are apart because neither needs what the other imports, and because -h means something else to sel_ldr.
 """
 
+import resource
 import sys
 
 
@@ -14,4 +15,7 @@ def main() -> None:
         sys.exit(loader.main(sys.argv[2:]))
     from harness import cli  # noqa: PLC0415
 
+    # A run has some seven descriptors a worker, and the usual limit is there for programs that use select(2).
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     cli.main()

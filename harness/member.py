@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +61,7 @@ class Member:
         self._layers: frozenset[Layer] = frozenset()
         self._without: frozenset[Layer] = frozenset()
         self._refusals: Counter[events.Refusal] = Counter()
+        self._was_confined = False
         self._refused_calls: RefusedCalls | None = None
         self._failure: Failure | None = None
         self._journal = journal
@@ -124,7 +125,7 @@ class Member:
                 with SocketAddress(os.dup(table[SERVICE_PORT_ADDRESS])) as address:
                     self._identity = address.identity()
             told = manifest(self.plan, assigned.folder)
-            self._process = await zygote.spawn(assigned.terms, told, table, self._listen)
+            self._process = await zygote.spawn(assigned.terms, told, table, self._confined)
             self._layers, self._without = assigned.layers, assigned.without
             self._routing.started(self.plan.name)
             # Only now: whatever it says, there is a process to act upon.
@@ -135,11 +136,13 @@ class Member:
         if self.plan.ready_by is Readiness.START:
             self._become_ready()
 
-    def _listen(self, listener: int) -> None:
-        """Answer for the calls that its list refuses; takes over `listener`."""
-        self._refused_calls = RefusedCalls(
-            listener, lambda call: self._refuse(events.Refusal(call, "EPERM", Layer.SECCOMP.value))
-        )
+    def _confined(self, listeners: Sequence[int]) -> None:
+        """Take note that all its layers are on; answer for the calls that its list refuses, where that can be heard."""
+        self._was_confined = True
+        for listener in listeners:
+            self._refused_calls = RefusedCalls(
+                listener, lambda call: self._refuse(events.Refusal(call, "EPERM", Layer.SECCOMP.value))
+            )
 
     def began(self) -> None:
         """Let its own time begin."""
@@ -330,7 +333,7 @@ class Member:
             tuple(layer.value for layer in in_their_order(self._layers)),
             tuple(layer.value for layer in in_their_order(self._without)),
             dict(self._refusals),
-            self._refused_calls is not None,
+            self._refused_calls is not None or not self._was_confined,
             self._failure,
         )
 

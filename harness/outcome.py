@@ -77,7 +77,7 @@ class WorkerOutcome:
 
     `layers` are those of its profile that it had, `without` those that are missing here, as its profile allows.
     `refusals` is how often its profile refused it what: each call that its list of system calls refused, told by the
-    kernel where that can (`is_heard`), and what it said itself.
+    kernel where that can (`is_heard`, which it is too that ended before there was anything to hear), and what it said.
     """
 
     name: str

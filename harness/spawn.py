@@ -135,19 +135,18 @@ class Zygote:
         terms: Terms,
         manifest: Mapping[str, Any],
         table: Mapping[int, int],
-        listen: Callable[[int], object] = os.close,
+        confined: Callable[[Sequence[int]], object] | None = None,
     ) -> Process:
         """Have a worker with `table` (number → fd, borrowed) as its descriptors; it runs once `go` was said.
 
-        Returns when it is confined, or has ended before. Where the kernel tells which calls it is refused, `listen` has
-        taken over the listener by then. Raises ZygoteError, OSError.
+        Returns when it is confined, or has ended before. `confined` is called once it is, with its listener where the
+        kernel tells which calls it is refused, and takes that over. Raises ZygoteError, OSError.
         """
         forked = self._ahead.pop(terms, None) or await self._fork(terms)
         fork = await forked
         try:
             await self._tell(fork.sock, manifest, table)
-            for listener in await answered(fork.sock):
-                listen(listener)
+            (confined or close_all)(await answered(fork.sock))
             # Whoever becomes a worker goes first.
             await self._fork_ahead()
         except (BrokenPipeError, ConnectionResetError):
@@ -326,14 +325,23 @@ async def sent(sock: _socket.socket, packet: bytes, fds: Sequence[int]) -> None:
 
 
 async def answered(sock: _socket.socket) -> tuple[int, ...]:
-    """Wait for what a fork says when it is confined, or for its end. Returns the descriptors that came along.
+    """Wait until a fork says that it is confined, and return the descriptors that came along.
 
     Raises ConnectionResetError where it is gone.
     """
     while True:
         await readable(sock.fileno())
         with suppress(BlockingIOError):
-            return receive_packet(sock, bytearray(ANSWER_BYTES), nonblock=True).fds
+            packet = receive_packet(sock, bytearray(ANSWER_BYTES), nonblock=True)
+            if not packet.size:
+                raise ConnectionResetError
+            return packet.fds
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close these."""
+    for fd in fds:
+        os.close(fd)
 
 
 @contextmanager

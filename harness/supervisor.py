@@ -8,7 +8,6 @@ worker that ends otherwise than expected ends the run at once.
 
 import asyncio
 import errno
-import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,11 +27,13 @@ from harness.member import Ended, Member
 from harness.outcome import Outcome, Status, describe_exit
 from harness.plan import Plan
 from harness.planner import only_plan_of
+from harness.room import ROOM
 from harness.routing import Routing
 from harness.spawn import Zygote, ZygoteError
 from harness.undertaker import Undertaker
 from harness.verdict import Verdict, no_callback_fails, tasks, together
 from sandbox.abi import FIRST_IMPORT
+from sandbox.confinement import capabilities
 from sandbox.descriptors import SocketAddress
 
 # How many workers are being started at a time: each takes a handful of descriptors until the zygote has them.
@@ -73,13 +74,13 @@ async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, 
     """
     window = asyncio.Semaphore(jobs)
 
-    async def supervised(plan: Plan) -> Outcome:
+    async def in_window(plan: Plan) -> Outcome:
         async with window:
             return await supervise(plan)
 
     with warm():
         async with no_callback_fails(), tasks() as group:
-            for plan, outcome in [(plan, group.create_task(supervised(plan))) for plan in plans]:
+            for plan, outcome in [(plan, group.create_task(in_window(plan))) for plan in plans]:
                 tell(plan, await outcome)
 
 
@@ -87,8 +88,14 @@ async def supervise(plan: Plan) -> Outcome:
     """Run `plan` and return its outcome. Nothing of the run is left when this returns, raises or is cancelled."""
     if (refused := refusal(plan)) is not None:
         return refused
-    began = time.monotonic()
-    run = Run(plan)
+    workers, grants, besides = descriptors_of(plan)
+    async with ROOM.held(DESCRIPTORS_A_WORKER * workers + DESCRIPTORS_A_GRANT * grants + besides):
+        return await supervised(Run(plan))
+
+
+async def supervised(run: "Run") -> Outcome:
+    """Live through a run and return its outcome, as above."""
+    plan, began = run.plan, time.monotonic()
     try:
         async with asyncio.timeout(plan.within):
             await run.live()
@@ -141,6 +148,14 @@ def refusal(plan: Plan) -> Outcome | None:
     else:
         status, reason = Status.REFUSED, why
     return Outcome(plan.cell, status, reason, workers={}, events=())
+
+
+def descriptors_of(plan: Plan) -> tuple[int, int, int]:
+    """Return what a run needs descriptors for: its workers, its grants, and how many it opens besides."""
+    count = len(plan.workers)
+    grants = sum(len(worker.grants) for worker in plan.workers.values())
+    others = sum(len(worker.slots) for worker in plan.workers.values()) - grants
+    return count, grants, DESCRIPTORS_BESIDES + max(0, others - FIRST_IMPORT * count)
 
 
 class Run:
@@ -220,12 +235,8 @@ class Run:
 
     def _require_descriptors(self) -> None:
         """Refuse, rather than run out of descriptors in the middle. Raises Verdict."""
-        count = len(self.members)
-        grants = sum(len(worker.grants) for worker in self.plan.workers.values())
-        others = sum(len(worker.slots) for worker in self.plan.workers.values()) - grants
-        besides = (
-            len(list(Path("/proc/self/fd").iterdir())) + DESCRIPTORS_BESIDES + max(0, others - FIRST_IMPORT * count)
-        )
+        count, grants, besides = descriptors_of(self.plan)
+        besides += len(list(Path("/proc/self/fd").iterdir()))
         needed = DESCRIPTORS_A_WORKER * count + DESCRIPTORS_A_GRANT * grants + besides
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if needed > limit:
@@ -236,11 +247,12 @@ class Run:
             raise Verdict(Status.UNSUPPORTED, f"{text}: ulimit -n {needed}")
 
     def _require_limits(self) -> None:
-        """Refuse to give a worker more than we may have ourselves, unless we are root. Raises Verdict."""
+        """Refuse to give a worker more than we may have ourselves, unless we have that power. Raises Verdict."""
+        may_raise = capabilities.effective() >> capabilities.CAP_SYS_RESOURCE & 1
         for name, worker in self.plan.workers.items():
             for limit, value in limits_of(worker.limits).items():
                 _, hard = resource.getrlimit(getattr(resource, limit))
-                if os.geteuid() and hard != resource.RLIM_INFINITY and value > hard:
+                if not may_raise and hard != resource.RLIM_INFINITY and value > hard:
                     text = f"{name} is to have a limit of {value} ({limit}), and ours cannot be more than {hard}"
                     raise Verdict(Status.UNSUPPORTED, text)
 

@@ -94,16 +94,16 @@ def _pending(seen: Seen, client: str, limits: Mapping[str, int]) -> Answer:
         return Answer("0: each waits for its accept", told)
     if then != "EAGAIN":
         return Answer(f"{count}, then {then}", told, limits, count)
-    return Answer(f"{count}, then it waits", told, _limit_of_queue(seen), count)
+    return Answer(f"{count}, then it waits", told, _limit_of_queue(seen, count), count)
 
 
-def _limit_of_queue(seen: Seen) -> dict[str, int]:
-    """Return the settings that say for how many connections there is room in a server's queue."""
+def _limit_of_queue(seen: Seen, count: int) -> dict[str, int]:
+    """Return the settings that say that there is room for `count` connections in a server's queue."""
     match seen.protocol:
         case "stream":
             # listen() takes the lesser of both.
             return seen.of(min(OF_BACKLOG, OF_LISTENERS, key=lambda name: seen.settings[name]))
-        case "datagram":
+        case "datagram" if count <= seen.settings[OF_DATAGRAMS] + 1:
             return seen.of(OF_DATAGRAMS)
         case _:
             return seen.of(OF_SENDERS)
@@ -118,7 +118,7 @@ def many_clients(seen: Seen) -> Answer:
     evidence = {"clients": len(told), "waited": waited, "refused": refused, "lost": lost}
     text = f"{lost} lost, {refused} refused, {waited} of {len(told)} waited"
     by_queue = seen.protocol in ("stream", "datagram")
-    return Answer(text, evidence, _limit_of_queue(seen) if by_queue else {}, waited if by_queue else None)
+    return Answer(text, evidence, _limit_of_queue(seen, waited) if by_queue else {}, waited if by_queue else None)
 
 
 def guessed(seen: Seen) -> Answer:

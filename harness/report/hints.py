@@ -66,5 +66,10 @@ def _of_calls(worker: WorkerOutcome) -> Iterator[str]:
     if named:
         them = "it" if len(named) == 1 else "them"
         yield f"{', '.join(named)}: EPERM ({SECCOMP}); allow: [{', '.join(named)}] {OWN} allows {them}"
+    if any((refusal.layer, refusal.error) == (SECCOMP, "SIGSYS") for refusal in worker.refusals):
+        yield (
+            f"SIGSYS ({SECCOMP}): the kernel does not tell for which call; imclab profile {worker.profile} lists "
+            f"those that end the process, and allow: [CALL] {OWN} allows one"
+        )
     if SECCOMP in worker.layers and not worker.is_heard:
         yield f"which calls its list refused it ({SECCOMP}) is not told by this kernel"

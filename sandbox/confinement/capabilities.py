@@ -14,6 +14,7 @@ PR_CAPBSET_DROP: Final = 24
 PR_CAP_AMBIENT: Final = 47
 PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 CAP_SETPCAP: Final = 8
+CAP_SYS_RESOURCE: Final = 24
 
 _NO_CAPABILITIES: Final = struct.pack("6I", *[0] * 6)
 _OF_THIS_PROCESS: Final = struct.pack("Ii", CAPABILITY_VERSION_3, 0)

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -165,12 +165,12 @@ def test_nobody_is_heard_once_a_fork_has_said_that_it_is_confined() -> None:
     async def ways() -> list[int]:
         zygote = await Zygote.start()
         nothing = os.open(os.devnull, os.O_RDWR)
-        listened: list[int] = []
+        listened: list[Sequence[int]] = []
         try:
             await zygote.go()
             process = await zygote.spawn(Terms(), PASSES, dict.fromkeys(range(3), nothing), listened.append)
             assert await process.exited == 0
-            assert listened == []
+            assert list(map(tuple, listened)) == [()]
             return [way.fileno() for way in zygote._ways]
         finally:
             os.close(nothing)
@@ -180,19 +180,24 @@ def test_nobody_is_heard_once_a_fork_has_said_that_it_is_confined() -> None:
 
 
 def test_one_that_ends_before_it_is_confined_is_not_waited_for() -> None:
+    confined: list[Sequence[int]] = []
+
     async def status() -> int:
         zygote = await Zygote.start()
         nothing = os.open(os.devnull, os.O_RDWR)
         try:
             async with asyncio.timeout(10):
                 # There is no such confinement.
-                process = await zygote.spawn(Terms(confinement=7), PASSES, dict.fromkeys(range(3), nothing))
+                process = await zygote.spawn(
+                    Terms(confinement=7), PASSES, dict.fromkeys(range(3), nothing), confined.append
+                )
                 return await process.exited
         finally:
             os.close(nothing)
             await zygote.stop()
 
     assert asyncio.run(status()) == 1
+    assert confined == []
 
 
 def test_no_worker_runs_before_all_are_confined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,14 +69,32 @@ def test_an_unknown_property_is_64_and_nothing_is_started(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("file", ["", "nowhere/compare.html", "."])
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [("", "it cannot be written"), ("nowhere/compare.html", "there is no folder"), (".", "it cannot be written")],
+)
 def test_a_page_that_cannot_be_written_is_64_and_nothing_is_started(
-    file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    file: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(table, "run_all", None)
     monkeypatch.chdir(tmp_path)
     assert compare(monkeypatch, "--html", str(tmp_path / file)) == 64
-    assert capsys.readouterr().err == f"imclab: --html {tmp_path / file}: no file can be written there\n"
+    assert capsys.readouterr().err.startswith(f"imclab: {tmp_path / file}: {why}")
+
+
+def test_a_page_that_turns_out_not_to_fit_is_64_and_the_table_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(monkeypatch, "--html", "/dev/full", "--explain", "kind-of-socket") == 64
+    told = capsys.readouterr()
+    assert "SEQPACKET" in told.out
+    assert told.err.endswith("imclab: /dev/full: it cannot be written: No space left on device\n")
+
+
+def test_two_forms_at_once_are_64(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(table, "run_all", None)
+    assert compare(monkeypatch, "--json", "--markdown") == 64
+    assert capsys.readouterr().err == "imclab: --json and --markdown: one of them\n"
 
 
 def test_away_from_a_checkout_it_says_what_is_missing(
