@@ -116,8 +116,9 @@ async def prepare(plan: Plan, zygote: Zygote) -> dict[str, Assignment]:
             confinement = numbers[alike]
         # In an empty root there is no such folder; what a native program needs of it is shown.
         folder = "/" if worker.command and Layer.EMPTY_ROOT in layers else str(plan.folder)
-        limits = tuple({**worker.policy.limits, **limits_of(worker.limits)}.items())
-        terms = Terms(confinement, first + index, limits, tuple(worker.policy.late_limits.items()))
+        limits = tuple({**no_more_than_ours(worker.policy.limits), **limits_of(worker.limits)}.items())
+        late_limits = tuple(no_more_than_ours(worker.policy.late_limits).items())
+        terms = Terms(confinement, first + index, limits, late_limits)
         assigned[name] = Assignment(terms, folder, layers, wanted(worker) - layers)
     await zygote.prepare(
         {
@@ -143,6 +144,15 @@ async def _working_layers(plan: Plan, zygote: Zygote) -> frozenset[Layer]:
     if missing:
         raise MissingLayerError(missing)
     return layers - lacking.keys()
+
+
+def no_more_than_ours(limits: Mapping[str, int]) -> dict[str, int]:
+    """Return a profile's limits, or ours where those are less: nobody asked for so much."""
+    ours = {name: resource.getrlimit(getattr(resource, name))[1] for name in limits}
+    return {
+        name: value if ours[name] == resource.RLIM_INFINITY else min(value, ours[name])
+        for name, value in limits.items()
+    }
 
 
 def limits_of(limits: Limits) -> dict[str, int]:

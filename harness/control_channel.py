@@ -18,7 +18,7 @@ from harness.undertaker import Undertaker
 from sandbox import control
 from sandbox.abi import NONBLOCK
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
-from sandbox.errors import EndOfStream, ImcError, MalformedMessage
+from sandbox.errors import EndOfStream, ImcError
 from sandbox.imc import Imc
 
 IN_FLIGHT_SECONDS: Final = 0.01
@@ -100,7 +100,9 @@ class ControlChannel:
                 return
             except ImcError as error:
                 if error.errno != errno.EAGAIN and in_flight(error) is None:
-                    raise
+                    # It has its socket refuse what we send (SO_PASSRIGHTS): its doing, whoever had it sent.
+                    self._refuse(f"it takes nothing over its control channel: {error.strerror}")
+                    return
                 self._wait_for_room(writable=error.errno == errno.EAGAIN)
                 return
             self._unsent.popleft()
@@ -127,9 +129,12 @@ class ControlChannel:
             self._patience = None
 
     def _lose_patience(self) -> None:
+        self._refuse("it does not read its control channel")
+
+    def _refuse(self, text: str) -> None:
         self._forget_unsent()
         self._stop_reading()
-        self._listener.offended("it does not read its control channel")
+        self._listener.offended(text)
 
     def _forget_unsent(self) -> None:
         if self._sock.fileno() >= 0:
@@ -144,22 +149,22 @@ class ControlChannel:
         while self._reading and messages != 0:
             try:
                 message = self._imc.imc_recvmsg(self._sock, flags=NONBLOCK)
-                self._take(message.data, message.descriptors)
             except EndOfStream:
                 self._stop_reading()
                 return self._listener.closed()
-            except MalformedMessage as error:
-                self._stop_reading()
-                return self._listener.offended(error.strerror or "")
-            except Offence as error:
-                self._stop_reading()
-                return self._listener.offended(str(error)[:OFFENCE_TEXT_MAX])
             except ImcError as error:
                 if error.errno == errno.EAGAIN:
                     return None
                 if error.errno != errno.ECONNRESET:
                     self._stop_reading()
                     return self._listener.offended(error.strerror or "")
+                messages = None if messages is None else messages - 1
+                continue
+            try:
+                self._take(message.data, message.descriptors)
+            except Offence as error:
+                self._stop_reading()
+                return self._listener.offended(str(error)[:OFFENCE_TEXT_MAX])
             messages = None if messages is None else messages - 1
         return None
 

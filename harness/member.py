@@ -35,6 +35,8 @@ from sandbox.transport import seqpacket_pair
 REAPED_SECONDS: Final = 10.0
 # Between the end of a worker's control channel and the news of its exit.
 EXIT_TOLD_SECONDS: Final = 0.5
+# For how long a process id that is free again may still be the sender of something that was not read yet.
+LAST_HEARD_SECONDS: Final = 0.5
 PF_EXITING: Final = 0x4  # linux/sched.h
 STOPPED_LOOK_SECONDS: Final = 0.001
 
@@ -62,6 +64,7 @@ class Member:
         self._without: frozenset[Layer] = frozenset()
         self._refusals: Counter[events.Refusal] = Counter()
         self._was_confined = False
+        self._gone_at: float | None = None
         self._refused_calls: RefusedCalls | None = None
         self._failure: Failure | None = None
         self._journal = journal
@@ -198,6 +201,7 @@ class Member:
             reason = "was lost"
         else:
             self.exit_status = exited.result()
+            self._gone_at = asyncio.get_running_loop().time()
             self._journal.add(events.WorkerExited, worker=self.plan.name, exit_status=self.exit_status)
             if self.exit_status == -signal.SIGSYS and Layer.SECCOMP in self._layers:
                 # Which one, the kernel keeps to itself.
@@ -440,8 +444,9 @@ class Member:
     # What it does to facets
 
     def is_process(self, pid: int) -> bool:
-        """Say whether this is its process."""
-        return self._process is not None and self._process.pid == pid
+        """Say whether this is its process. What it did last is heard a moment later; then its number is anybody's."""
+        is_gone = self._gone_at is not None and asyncio.get_running_loop().time() > self._gone_at + LAST_HEARD_SECONDS
+        return self._process is not None and self._process.pid == pid and not is_gone
 
     def refused_connect(self, text: str) -> None:
         """Take note of a connect message of its that was not passed on; a flood of them is an offence."""

@@ -2,7 +2,8 @@
 
 A strict worker's program leaves what is not on its list to us: the kernel has the caller wait, tells us the number of
 the call, and fails it with the errno that we answer. The list decides, and no argument is looked at: what we answer is
-what would have been without us. What the caller does meanwhile, even if it ends, is no more to us than an errno.
+what would have been without us, but that a signal may come first (EINTR). What the caller does meanwhile, even if it
+ends, is no more to us than an errno.
 """
 
 import asyncio

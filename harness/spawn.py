@@ -6,6 +6,7 @@ the run's lifeline; whatever becomes of the supervisor, its end closes, and ever
 
 import _socket
 import asyncio
+import errno
 import json
 import marshal
 import os
@@ -238,9 +239,14 @@ class Zygote:
             case {"forked": int(worker_id)}:
                 pidfd, way = packet.fds
                 self._pidfds.append(pidfd)
-                process = Process(pid_of(pidfd), pidfd, self._loop.create_future())
-                self._running[worker_id] = process
                 self._ways.append(over(way))
+                try:
+                    pid = pid_of(pidfd)
+                except OSError as error:
+                    # It will be told of nothing, and ends when its way does.
+                    pid = -1
+                    fail(self._forking[worker_id], error)
+                process = self._running[worker_id] = Process(pid, pidfd, self._loop.create_future())
                 settle(self._forking.pop(worker_id), Fork(process, self._ways[-1]))
             case {"lacking": dict(found)}:
                 settle(self._lacking, found)
@@ -335,6 +341,8 @@ async def answered(sock: _socket.socket) -> tuple[int, ...]:
             packet = receive_packet(sock, bytearray(ANSWER_BYTES), nonblock=True)
             if not packet.size:
                 raise ConnectionResetError
+            if packet.control_truncated:
+                raise OSError(errno.EMFILE, "no descriptor was free for a listener")
             return packet.fds
 
 

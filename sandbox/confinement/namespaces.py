@@ -11,7 +11,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from sandbox.confinement.kernel import LIBC, SYS_MOUNT_SETATTR, SYS_PIVOT_ROOT, checked, mount, setns, syscall, unshare
+from sandbox.confinement.kernel import (
+    LIBC,
+    SYS_MOUNT_SETATTR,
+    SYS_MOVE_MOUNT,
+    SYS_OPEN_TREE,
+    SYS_PIVOT_ROOT,
+    checked,
+    mount,
+    setns,
+    syscall,
+    unshare,
+)
 from sandbox.confinement.policy import Layer
 
 # linux/sched.h
@@ -50,6 +61,9 @@ MOUNT_ATTR_NODEV: Final = 4
 # linux/fcntl.h
 AT_FDCWD: Final = -100
 AT_RECURSIVE: Final = 0x8000
+# linux/mount.h
+OPEN_TREE_CLONE: Final = 1
+MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 
 HOST_NAME: Final = b"worker"
 # Where the new root is put together: a directory that every system has, covered in this mount namespace alone.
@@ -82,11 +96,11 @@ def forget_host_name() -> None:
 def make_root(shown: Iterable[str]) -> None:
     """Have a root with nothing in it but the paths `shown`, for reading. Raises OSError, which names the path."""
     mount(None, "/", None, MS_REC | MS_PRIVATE)
-    # Opened before the place where the root is built is covered, for they may lie in it.
-    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in outermost(set(shown))}
+    # Taken before the place where the root is built is covered, for they may lie in it, or it in them.
+    taken = {path: tree(path) for path in outermost(set(shown))}
     mount("none", BUILT_AT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     os.chdir(BUILT_AT)
-    for path, fd in opened.items():
+    for path, fd in taken.items():
         try:
             show(Path(path.lstrip("/")), fd)
         except OSError as error:
@@ -113,16 +127,27 @@ def lies_beneath(path: str, paths: set[str]) -> bool:
     return not paths.isdisjoint(map(str, Path(path).parents))
 
 
+def tree(path: str) -> int:
+    """Return a descriptor of what is at a path, with what is mounted beneath, to be mounted elsewhere. Raises OSError.
+
+    Who is root in a user namespace alone may not leave out what others mounted.
+    """
+    flags = OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC
+    try:
+        return syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
 def show(target: Path, fd: int) -> None:
-    """Have what `fd` (borrowed) stands for at `target`, for reading, with what is mounted beneath. Raises OSError."""
+    """Mount the tree that `fd` (borrowed) stands for at `target`, for reading. Raises OSError."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
         target.mkdir(0o755, parents=True)
     else:
         target.parent.mkdir(0o755, parents=True, exist_ok=True)
         target.touch(0o644)
-    # Who is root in a user namespace alone may not uncover what others mounted.
-    mount(f"/proc/self/fd/{fd}", str(target), None, MS_BIND | MS_REC)
+    syscall(SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, bytes(target), MOVE_MOUNT_F_EMPTY_PATH)
     # Whoever names a device means it; one that lies in a folder is not meant.
     nodev = 0 if stat.S_ISCHR(mode) else MOUNT_ATTR_NODEV
     attributes = struct.pack("4Q", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | nodev, 0, 0, 0)

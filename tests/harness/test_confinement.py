@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +18,11 @@ from harness.report.plan import described
 from harness.report.text import account
 from harness.spawn import Zygote
 from harness.supervisor import run_plan
+from sandbox.confinement.namespaces import BUILT_AT
 from sandbox.confinement.policy import PROFILES, Layer
 from sandbox.protocols import PROTOCOLS
 from tests.harness.topologies import HEAD, mistakes_in, written
-from tests.harness.written import write
+from tests.harness.written import ONE_WORKER, write
 
 ROOT: Final = Path(__file__).parents[2]
 CONFINED: Final = ("strict", "names")
@@ -612,3 +614,29 @@ def test_what_was_seen_to_work_is_not_tried_again_by_the_same_process(
     assert asked[0] == first
     assert not asked[1] & first
     assert len(asked) == 2
+
+
+def test_a_profile_asks_for_no_more_than_we_have(tmp_path: Path) -> None:
+    file = write(
+        tmp_path, ONE_WORKER.replace("socketpair", "socketpair, confinement: strict"), guest="def main(w): pass\n"
+    )
+    program = f"from harness import run_topology; print(run_topology({str(file)!r}).reason)"
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NPROC, (300, 300)); exec(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "all as expected\n"
+
+
+def test_the_folder_may_be_shown_in_which_the_root_is_put_together() -> None:
+    with tempfile.TemporaryDirectory(dir=BUILT_AT) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        text = f"""
+            profiles: {{mine: {{extends: strict, readable: [{BUILT_AT}]}}}}
+            defaults: {{protocol: socketpair, confinement: mine}}
+            workers: {{a: {{program: "reads:main", args: {{paths: [{name}/it]}}}}}}
+        """
+        (folder / "it").write_text("something")
+        outcome = run_topology(write(folder, text, reads=READS))
+    assert (outcome.reason, outcome.workers["a"].reports) == ("all as expected", {f"{name}/it": "read"})

@@ -416,3 +416,51 @@ def test_a_result_that_comes_when_the_run_is_decided_already_is_no_offence(tmp_p
     for _ in range(3):
         outcome = run_topology(write(tmp_path, topology, guest=guest))
         assert outcome.reason == "dies exited with 3, where the topology expects that it exited with 0"
+
+
+TAKES_NOTHING = """
+    import os, signal, socket
+
+    SO_PASSRIGHTS = 83  # asm-generic/socket.h, since 6.16
+
+    def refuses(worker):
+        channel = socket.socket(fileno=os.dup(5))
+        try:
+            channel.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+            worker.report("refuses", True)
+        except OSError:
+            worker.report("refuses", False)
+            return
+        finally:
+            open(GATE, "w").close()
+        while True:
+            signal.pause()
+
+    def exports(worker):
+        while not os.path.exists(GATE):
+            os.sched_yield()
+        if not ENDS:
+            bound, address = worker.imc.imc_makeboundsock()
+            worker.export("late", address)
+"""
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["exported", "never exported"])
+def test_who_takes_no_descriptors_is_named_and_nobody_else(ends: bool, tmp_path: Path) -> None:
+    """It is granted something by another one's doing: that one must not be blamed, nor the run be lost."""
+    gate = tmp_path / "gate"
+    programs = TAKES_NOTHING.replace("GATE", repr(str(gate))).replace("ENDS", str(ends))
+    text = """
+        defaults: {protocol: socketpair}
+        workers:
+          evil: {program: "taker:refuses"}
+          honest: {program: "taker:exports"}
+        routes: [{grant: honest.late, to: evil, as: late}]
+        scenario: [{wait: {exit: [evil, honest]}}]
+    """
+    outcome = run_topology(write(tmp_path, text, taker=programs))
+    if not outcome.workers["evil"].reports["refuses"]:
+        pytest.skip("this kernel has no SO_PASSRIGHTS")
+    assert outcome.workers["honest"].offence is None
+    assert outcome.workers["honest"].exit_status == 0
+    assert outcome.workers["evil"].offence == "it takes nothing over its control channel: Operation not permitted"

@@ -13,10 +13,11 @@ import pytest
 
 from harness.control_channel import Offence
 from harness.journal import Journal
-from harness.member import Member, has_stopped, is_ending, statuses
+from harness.member import LAST_HEARD_SECONDS, Member, has_stopped, is_ending, statuses
 from harness.planner import only_plan_of
 from harness.quotas import OUTPUT_BYTES
 from harness.routing import Routing
+from harness.spawn import Process
 from harness.undertaker import Undertaker
 from sandbox.imc import Imc
 from tests.kernel import until
@@ -151,3 +152,24 @@ def test_a_process_is_ending_when_nothing_of_it_runs_any_more() -> None:
             process.kill()
         until(lambda: is_ending(process.pid), "it is killed, and nobody has asked for its status")
     assert is_ending(process.pid), "it is gone"
+
+
+def test_the_number_of_one_that_is_gone_is_soon_anybody_s(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has it then must not be taken for the worker, who would be blamed for what that does."""
+
+    def check(guest: Member) -> None:
+        loop = asyncio.get_running_loop()
+        exited: asyncio.Future[int] = loop.create_future()
+        guest._process = Process(12345, -1, exited)
+        assert guest.is_process(12345)
+        exited.set_result(0)
+        guest._ended(exited)
+        assert guest.is_process(12345)
+        later = loop.time() + LAST_HEARD_SECONDS + 0.1
+        monkeypatch.setattr(loop, "time", lambda: later)
+        assert not guest.is_process(12345)
+        monkeypatch.undo()
+
+    as_member(write, "none", check)
