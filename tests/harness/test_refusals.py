@@ -265,8 +265,8 @@ def test_a_flood_keeps_neither_the_supervisor_nor_siblings_from_going_on_and_fil
     outcome = run_topology(write(tmp_path, text, guest=FLOOD))
     assert outcome.reason == "all as expected"
     counts = by_kernel(outcome)
-    assert counts["chroot"] > 100
-    assert counts["calls of other numbers"] > 100
+    assert counts["chroot"] > 10
+    assert counts["calls of other numbers"] > 10
     assert len(counts) == 2 + REFUSED_NUMBERS_MAX
     assert sum(isinstance(event, Refused) for event in outcome.events) == len(counts)
 
