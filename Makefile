@@ -5,6 +5,9 @@ READY := .venv/ready
 TEXT := configs/word-count.txt
 CONFIG ?=
 
+# Thousands of interpreters are started: what one of them has compiled, the others find.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup run test-sandbox bench check clean
 
 setup: $(READY) $(TEXT)
