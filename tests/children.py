@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from harness.launcher import _Shared
+from tests.command import server_pid
 from tests.kernel import OpenDescriptors, open_files
 
 P = ParamSpec("P")
@@ -94,6 +95,6 @@ def descriptors_left(count: int) -> Iterator[None]:
 
 
 def children() -> list[int]:
-    """Return the processes that we have started and that are there, without the launcher that all runs share."""
-    shared = _Shared.launcher.pid if _Shared.launcher is not None else None
-    return [child.pid for child in psutil.Process().children(recursive=True) if child.pid != shared]
+    """Return the processes that we have started and that are there, without those that all tests share."""
+    shared = {_Shared.launcher.pid if _Shared.launcher is not None else None, server_pid()}
+    return [child.pid for child in psutil.Process().children(recursive=True) if child.pid not in shared]

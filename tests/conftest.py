@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from harness.launcher import launcher_of_a_run
+from tests.command import server
 from tests.kernel import OpenDescriptors
 
 DEADLINE: Final = 30.0
@@ -22,6 +23,13 @@ def launcher() -> None:
     """Have the launcher that all runs share, so that none of them is the one that starts it."""
     with launcher_of_a_run():
         """It stays until the session ends."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def server_of_commands() -> Iterator[None]:
+    """End the server of commands with the session."""
+    with server():
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command: what it says, and its exit status, which is documented."""
 
 import asyncio
-import os
 import re
 import shlex
 import signal
@@ -24,6 +23,7 @@ from harness.spawn import Zygote
 from harness.supervisor import supervise_all
 from harness.topology.schema import schema_text
 from sandbox.confinement.policy import PROFILES
+from tests.command import Command, finished
 from tests.harness.topologies import HEAD, PAIR, PROBES
 from tests.kernel import until
 
@@ -141,11 +141,7 @@ def imclab(tmp_path: Path) -> Imclab:
     """Return `imclab(*args)`, which runs the command as a process of its own in the test's folder."""
 
     def run(*args: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from harness.cli import main; main()", *map(str, args)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
-        )
+        return finished([str(argument) for argument in args], cwd=tmp_path)
 
     return run
 
@@ -439,8 +435,7 @@ def test_an_interrupt_ends_all_of_several_runs(write: Write) -> None:
 workers: {{a: {{program: "sandbox.programs.probe:main", protocol: socketpair}}}}
 scenario: [{{wait: 30s}}]
 """
-    command = [sys.executable, "-c", "from harness.command import main; main()", "run", "-j", "3", str(write(text))]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with Command(["run", "-j", "3", str(write(text))], stderr=subprocess.PIPE, text=True) as process:
         until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 6, "three runs with a worker each")
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
@@ -528,9 +523,9 @@ def test_the_command_that_a_failure_tells_repeats_that_one_cell(
     first = imclab("run", write(text, "it's a file.imclab.yaml"), "--set", "v=65536")
     assert first.returncode == 124
     told = [line.removeprefix("repeat it: ") for line in first.stderr.splitlines() if line.startswith("repeat it: ")]
-    command = next(shlex.split(line) for line in told if f"end={end}" in line)
-    assert command[0] == "imclab"
-    again = imclab(*command[1:])
+    repeated = next(shlex.split(line) for line in told if f"end={end}" in line)
+    assert repeated[0] == "imclab"
+    again = imclab(*repeated[1:])
     assert again.returncode == status
     assert [line.partition(" ")[0] for line in again.stdout.splitlines()] == [f"t[{end}]:"]
     assert ("expected EIO, got success" in again.stderr) == (end == "failed")

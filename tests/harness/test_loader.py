@@ -21,6 +21,7 @@ import pytest
 from sandbox.descriptors import ConnectedSocket, SocketAddress
 from sandbox.imc import Imc
 from sandbox.protocols import PROTOCOLS
+from tests.command import Command, finished
 from tests.sandbox.vectors import VECTORS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -28,22 +29,9 @@ COMMAND: Final = [sys.executable, "-c", "from harness.command import main; main(
 SHELL: Final = "/bin/sh"
 
 
-def load(
-    *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None, **rest: Any
-) -> subprocess.CompletedProcess[str]:
-    """Run a module to its end."""
-    environment = {"PYTHONPATH": str(ROOT), **(env or {})}
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="backslashreplace",
-        timeout=20,
-        **rest,
-    )
+def load(*arguments: str, **rest: Any) -> subprocess.CompletedProcess[str]:
+    """Run a module to its end, with an empty environment unless one is given."""
+    return finished(["sel-ldr", *arguments], **{"env": {}, "errors": "backslashreplace", **rest})
 
 
 def sh(script: str, *options: str, **rest: Any) -> subprocess.CompletedProcess[str]:
@@ -120,17 +108,16 @@ def test_a_signal_to_us_ends_the_module_and_is_told_as_its_own(number: int, told
 
 
 @contextmanager
-def started(*arguments: str, **rest: Any) -> Iterator[subprocess.Popen[bytes]]:
+def started(*arguments: str, **rest: Any) -> Iterator[subprocess.Popen[Any]]:
     """Start a module that does not end by itself."""
-    environment = {"PYTHONPATH": str(ROOT), **rest.pop("env", {})}
-    with subprocess.Popen([*COMMAND, *arguments], env=environment, stdout=subprocess.PIPE, **rest) as process:
+    with Command(["sel-ldr", *arguments], **{"env": {}, "stdout": subprocess.PIPE, **rest}) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-def wait_until_up(process: subprocess.Popen[bytes]) -> None:
+def wait_until_up(process: subprocess.Popen[Any]) -> None:
     """Wait until the module has written "up"."""
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
@@ -226,10 +213,11 @@ def test_descriptors_appear_where_asked_for_and_holes_stay_holes(tmp_path: Path)
 
 
 def test_standard_descriptors_are_our_own() -> None:
-    done = subprocess.run(
-        [*COMMAND, "/bin/cat"], input=b"through", env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=True
-    )
-    assert done.stdout == b"through"
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin:
+        os.write(writing, b"through")
+        os.close(writing)
+        assert load("/bin/cat", stdin=stdin).stdout == "through"
 
 
 @pytest.mark.parametrize(
@@ -324,12 +312,15 @@ def test_a_number_just_below_the_limit_can_be_had_and_one_above_is_told(number: 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
-    rest: dict[str, Any] = {"pass_fds": [fd], "preexec_fn": limited}
+    rest: dict[str, Any] = {"pass_fds": [fd], "preexec_fn": limited, "capture_output": True}
+    rest |= {"env": {"PYTHONPATH": str(ROOT)}, "text": True, "timeout": 20}
     try:
-        done = load("-r", f"{number}:{fd}", "--", "/bin/cat", f"/proc/self/fd/{number}", **rest)
+        done = subprocess.run(
+            [*COMMAND, "-r", f"{number}:{fd}", "--", "/bin/cat", f"/proc/self/fd/{number}"], check=False, **rest
+        )
         assert (done.returncode, done.stdout) == (0, "through\n")
         for beyond in ("64", "9" * 30):
-            done = load("-r", f"{beyond}:{fd}", SHELL, **rest)
+            done = subprocess.run([*COMMAND, "-r", f"{beyond}:{fd}", SHELL], check=False, **rest)
             assert done.returncode == 1
             assert f"there can be no descriptor {beyond}, the limit is 64 (ulimit -n)" in done.stderr
     finally:
@@ -356,8 +347,7 @@ def test_what_is_no_socket_is_a_connected_socket_that_fails(tmp_path: Path) -> N
 @pytest.mark.parametrize("options", [(), ("-l", "/dev/full")])
 def test_the_status_is_the_module_s_when_nobody_can_be_told(options: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
-        command = [*COMMAND, *options, "--", SHELL, "-c", "kill -SEGV $$"]
-        done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, stderr=full, check=False, timeout=20)
+        done = load(*options, "--", SHELL, "-c", "kill -SEGV $$", stderr=full)
     assert done.returncode == 245
 
 
@@ -469,9 +459,10 @@ def test_it_works_without_a_pid_namespace(tmp_path: Path) -> None:
     if allowed.returncode:
         pytest.skip(f"no user namespaces here: {allowed.stderr.decode()}")
     orphan = tmp_path / "orphan"
-    command = [*wrapped, *COMMAND, SHELL, "-c", f"sleep 1000 & echo $! > {orphan}; exit 42"]
+    started_by_sh = [*wrapped, *COMMAND, SHELL, "-c", f"sleep 1000 & echo $! > {orphan}; exit 42"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     began = time.monotonic()
-    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}, check=False, timeout=20)
+    done = subprocess.run(started_by_sh, env=environment, check=False, timeout=20)
     # Without a namespace nobody else ends it (ARCHITECTURE says so).
     os.kill(int(orphan.read_text()), signal.SIGKILL)
     assert done.returncode == 42
