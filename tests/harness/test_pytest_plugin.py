@@ -36,7 +36,7 @@ def test_each_cell_is_a_test_that_passes_where_its_run_does(
 ) -> None:
     topology(pytester, PASSES)
     topology(pytester, FAILS, "fails.imclab.yaml")
-    result = pytester.runpytest_subprocess("-v", *options)
+    result = pytester.runpytest_inprocess("-v", *options)
     result.assert_outcomes(passed=2, failed=1)
     for line in ("*t.imclab.yaml::t[[]socketpair]*", "*t.imclab.yaml::t[[]acknowledged]*", "*fails.imclab.yaml::t*"):
         result.stdout.fnmatch_lines([line])
@@ -44,13 +44,13 @@ def test_each_cell_is_a_test_that_passes_where_its_run_does(
 
 def test_a_cell_is_chosen_by_its_id(pytester: pytest.Pytester) -> None:
     topology(pytester, PASSES)
-    pytester.runpytest_subprocess("t.imclab.yaml::t[acknowledged]", *SERIAL).assert_outcomes(passed=1)
-    pytester.runpytest_subprocess("-k", "socketpair", *SERIAL).assert_outcomes(passed=1, deselected=1)
+    pytester.runpytest_inprocess("t.imclab.yaml::t[acknowledged]", *SERIAL).assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-k", "socketpair", *SERIAL).assert_outcomes(passed=1, deselected=1)
 
 
 def test_a_failed_run_is_told_in_its_own_words_and_without_a_traceback(pytester: pytest.Pytester) -> None:
     file = topology(pytester, FAILS)
-    result = pytester.runpytest_subprocess(*SERIAL)
+    result = pytester.runpytest_inprocess(*SERIAL)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -89,7 +89,7 @@ def test_what_a_failed_run_said_is_kept_and_a_passed_one_leaves_nothing(
         "    assert not imclab('fails.imclab.yaml').passed\n"
     )
     kept_below = pytester.path / "kept"
-    result = pytester.runpytest_subprocess(f"--basetemp={kept_below}", *options)
+    result = pytester.runpytest_inprocess(f"--basetemp={kept_below}", *options)
     result.assert_outcomes(passed=2, failed=1)
     reports = sorted(kept_below.rglob("report.txt"))
     assert sorted(report.parent.name for report in reports) == ["imclab-1", "t_socketpair_0"]
@@ -103,7 +103,7 @@ def test_what_a_failed_run_said_is_kept_and_a_passed_one_leaves_nothing(
 def test_a_cell_of_any_name_has_its_report(pytester: pytest.Pytester) -> None:
     text = FAILS.replace("workers:", f"matrix: {{m: [{'x' * 300}, '../é']}}\nworkers:")
     topology(pytester, text)
-    result = pytester.runpytest_subprocess(*SERIAL)
+    result = pytester.runpytest_inprocess(*SERIAL)
     result.assert_outcomes(failed=2)
     assert result.stdout.str().count("kept in: ") >= 2
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -114,7 +114,7 @@ def test_a_wrong_topology_is_an_error_of_collection_with_all_its_mistakes(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
     file = topology(pytester, f"{PAIR}zoo: 1\nroutes: 5\n")
-    result = pytester.runpytest_subprocess(*options)
+    result = pytester.runpytest_inprocess(*options)
     assert result.ret != pytest.ExitCode.OK
     result.stdout.fnmatch_lines([f"*{file}:6:1: unknown key 'zoo'*", f"*{file}:7:9: expected a list, not 5"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -124,7 +124,7 @@ def test_a_wrong_topology_is_an_error_of_collection_with_all_its_mistakes(
 def test_other_yaml_files_are_no_tests(pytester: pytest.Pytester) -> None:
     topology(pytester, PASSES, "topology.yaml")
     topology(pytester, PASSES, "t.imclab.yml")
-    assert pytester.runpytest_subprocess(*SERIAL).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert pytester.runpytest_inprocess(*SERIAL).ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 FIXTURE_USED: Final = """
@@ -163,7 +163,7 @@ def test_the_fixture_runs_a_topology_that_lies_beside_the_test(
     topology(pytester, PASSES, "within/t.imclab.yaml")
     topology(pytester, FAILS, "within/fails.imclab.yaml")
     pytester.makepyfile(**{"within/test_it": FIXTURE_USED})
-    pytester.runpytest_subprocess("within/test_it.py", *options).assert_outcomes(passed=5)
+    pytester.runpytest_inprocess("within/test_it.py", *options).assert_outcomes(passed=5)
 
 
 def test_the_fixture_prefers_a_file_of_the_folder_in_which_pytest_was_started(pytester: pytest.Pytester) -> None:
@@ -171,4 +171,4 @@ def test_the_fixture_prefers_a_file_of_the_folder_in_which_pytest_was_started(py
     topology(pytester, FAILS, "within/t.imclab.yaml")
     test = "def test_it(imclab): assert imclab('t.imclab.yaml', protocol='socketpair').passed\n"
     pytester.makepyfile(**{"within/test_it": test})
-    pytester.runpytest_subprocess("within/test_it.py", *SERIAL).assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("within/test_it.py", *SERIAL).assert_outcomes(passed=1)
