@@ -28,6 +28,7 @@ import psutil
 
 from harness import Outcome
 from harness.events import WorkerKilled
+from harness.launcher import warm
 from harness.planner import only_plan_of
 from harness.supervisor import run_plan
 from sandbox.confinement.policy import Layer
@@ -273,4 +274,6 @@ def compile_natives(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(run_all(Path(sys.argv[1]))))
+    # As in a session of pytest's.
+    with warm():
+        sys.stdout.write(json.dumps(run_all(Path(sys.argv[1]))))
