@@ -6,6 +6,7 @@ refuses, for honest programs; what arrives from another process is checked here 
 
 import errno
 import fcntl
+import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -41,7 +42,12 @@ from sandbox.protocols import (
     token_of_address,
 )
 from sandbox.transport import (
-    CONTROL_TRUNCATED,
+    CONTROL_ROOM,
+    RECEIVE,
+    RECEIVE_NOW,
+    SEND,
+    SEND_NOW,
+    WHOLE,
     Packet,
     discard,
     has_ended,
@@ -160,6 +166,18 @@ class Imc:
             _require(socket, ConnectedSocket, DataOnlySocket)
         if flags:
             _require_flags(flags)
+        # Most messages are nothing but a little data.
+        if type(data) is bytes and not descriptors and (size := len(data)) <= COPIED_MAX:
+            try:
+                socket.socket.send(HEADER_WITHOUT_DESCRIPTORS + data, SEND_NOW if flags else SEND)
+            except BlockingIOError as error:
+                # Where NONBLOCK was not asked for, a co-holder of the open file has set it: the general way waits.
+                if flags:
+                    raise _send_error(error) from error
+            except OSError as error:
+                raise _send_error(error) from error
+            else:
+                return size
         buffers, size = ((data,), len(data)) if type(data) is bytes else _buffers(data)
         if size > USER_BYTES_MAX:
             raise ImcError(errno.EINVAL, f"{size} bytes of data, more than {USER_BYTES_MAX}")
@@ -167,9 +185,7 @@ class Imc:
         try:
             send_packet(socket.socket, (head, *buffers), fds, nonblock=flags != 0)
         except OSError as error:
-            if error.errno in (errno.EPIPE, errno.ECONNRESET):
-                raise EndOfStream("the peer is gone") from error
-            raise _imc_error(error, kept=(errno.EAGAIN, errno.EMSGSIZE, errno.EBADF)) from error
+            raise _send_error(error) from error
         return size
 
     def imc_recvmsg(
@@ -199,16 +215,23 @@ class Imc:
         except IndexError:
             room = Room()
         try:
-            raw = received, control, answer, _ = receive_raw(socket.socket, room.buffers, nonblock=flags != 0)
+            try:
+                raw = socket.socket.recvmsg_into(room.buffers, CONTROL_ROOM, RECEIVE_NOW if flags else RECEIVE)
+            except BlockingIOError:
+                # Where NONBLOCK was not asked for, a co-holder of the open file has set it.
+                if flags:
+                    raise
+                raw = receive_raw(socket.socket, room.buffers)
+            received, control, answer, _ = raw
             # Most messages are nothing but data.
             if (
-                not control
+                answer == WHOLE
+                and not control
                 and HEADER_BYTES <= received <= HEADER_BYTES + size
-                and room.bytes.startswith(HEADER_WITHOUT_DESCRIPTORS)
-                and not answer & CONTROL_TRUNCATED
+                and room.memory[:HEADER_BYTES] == HEADER_WITHOUT_DESCRIPTORS
             ):
-                return _new_message(Message, (room.view[HEADER_BYTES:received].tobytes(), (), 0))
-            return self._understood(socket, packet_of(raw, self._discard), room.view, size, max_descriptors)
+                return _new_message(Message, (room.memory[HEADER_BYTES:received], (), 0))
+            return self._understood(socket, packet_of(raw, self._discard), room.memory, size, max_descriptors)
         except OSError as error:
             raise _imc_error(error, kept=(errno.EAGAIN, errno.ECONNRESET, errno.EBADF)) from error
         finally:
@@ -218,7 +241,7 @@ class Imc:
         self,
         socket: ConnectedSocket | DataOnlySocket,
         packet: Packet,
-        buffer: memoryview,
+        memory: mmap.mmap,
         size: int,
         max_descriptors: int,
     ) -> Message:
@@ -230,7 +253,7 @@ class Imc:
                 raise ImcError(errno.EIO, "descriptors were lost: none was free for them")
             if packet.size == 0 and has_ended(socket.socket, packet):
                 raise EndOfStream("the peer is gone")
-            entries, data_offset = decode(self._layout, buffer[: packet.size])
+            entries, data_offset = decode(self._layout, memory[: packet.size])
             if entries and isinstance(socket, DataOnlySocket):
                 raise MalformedMessage("descriptors on a DataOnlySocket")
             for entry in entries:
@@ -244,7 +267,7 @@ class Imc:
         if len(adopted) > max_descriptors:
             answer |= DESCRIPTORS_TRUNCATED
             self._discard([descriptor.take() for descriptor in adopted[max_descriptors:]])
-        data = bytes(buffer[data_offset : min(packet.size, data_offset + size)])
+        data = memory[data_offset : min(packet.size, data_offset + size)]
         return Message(data, tuple(adopted[:max_descriptors]), answer)
 
     def _describe(
@@ -330,16 +353,20 @@ class Imc:
 
 
 class Room:
-    """Where a message is received: the longest fits in, so that truncation is decided here and never by the kernel."""
+    """Where a message is received: the longest fits in, so that truncation is decided here and never by the kernel.
 
-    __slots__ = ("buffers", "bytes", "view")
+    A slice of a map is bytes at once; one of a bytearray would have to be copied again.
+    """
+
+    __slots__ = ("buffers", "memory")
 
     def __init__(self) -> None:
-        self.bytes = bytearray(RECEIVE_BYTES)
-        self.view = memoryview(self.bytes)
-        self.buffers = (self.bytes,)
+        self.memory = mmap.mmap(-1, RECEIVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.buffers = (self.memory,)
 
 
+# Up to here, to copy the data behind its header takes less time than to have the kernel gather the two.
+COPIED_MAX: Final = 8192
 _CARRIERS: Final = frozenset({ConnectedSocket, DataOnlySocket})
 _NOTHING_CARRIED: Final[tuple[bytes, list[int]]] = (HEADER_WITHOUT_DESCRIPTORS, [])
 _WITHOUT_FD: Final = frozenset({Kind.INVALID, Kind.TOKEN_ADDRESS})
@@ -405,6 +432,13 @@ def _buffers(data: Buffer | Sequence[Buffer]) -> tuple[Sequence[bytes | memoryvi
     if len(views) > BUFFERS_MAX:
         raise ImcError(errno.EINVAL, f"{len(views)} buffers, more than {BUFFERS_MAX}")
     return views, sum(view.nbytes for view in views)
+
+
+def _send_error(error: OSError) -> ImcError:
+    """Return what a failed send means. The kernel tells of a reset but once, so no send is tried again for that."""
+    if error.errno in (errno.EPIPE, errno.ECONNRESET):
+        return EndOfStream("the peer is gone")
+    return _imc_error(error, kept=(errno.EAGAIN, errno.EMSGSIZE, errno.EBADF))
 
 
 def _imc_error(

@@ -1,6 +1,7 @@
-"""One packet with descriptors, out or in: the only place of sendmsg, recvmsg and SCM_RIGHTS.
+"""One packet with descriptors, out or in: the only place of SCM_RIGHTS, and of waiting.
 
-One sendmsg a packet, one recvmsg a packet: SCM_RIGHTS must not part from its header.
+One sendmsg a packet, one recvmsg a packet: SCM_RIGHTS must not part from its header. What needs neither, `imc.py` sends
+and receives itself, with the flags that stand here, and comes here when it has to wait.
 
 The open file of a socket may be shared with a process that wishes us ill, and its O_NONBLOCK, SO_RCVTIMEO and
 SO_SNDTIMEO with it. So EAGAIN means "not now" to us only if we asked for it; else we wait and try again. EINTR
@@ -13,6 +14,7 @@ Everything here raises the kernel's own OSError; what it means for a caller of i
 import _socket
 import errno
 import fcntl
+import mmap
 import os
 import select
 import time
@@ -27,12 +29,14 @@ from sandbox.descriptors import over
 # Plain ints: the enums of `socket` cost twenty times as much to combine.
 _AF_UNIX: Final = int(_socket.AF_UNIX)
 _SOCK_SEQPACKET: Final = int(_socket.SOCK_SEQPACKET)
-_SEND: Final = int(_socket.MSG_NOSIGNAL)
-_SEND_NOW: Final = int(_socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
-_RECEIVE: Final = int(_socket.MSG_CMSG_CLOEXEC)
-_RECEIVE_NOW: Final = int(_socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT)
+SEND: Final = int(_socket.MSG_NOSIGNAL)
+SEND_NOW: Final = int(_socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
+RECEIVE: Final = int(_socket.MSG_CMSG_CLOEXEC)
+RECEIVE_NOW: Final = int(_socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT)
+# What the kernel answers where it had to cut nothing off: that it was told so.
+WHOLE: Final = int(_socket.MSG_CMSG_CLOEXEC)
 _TRUNC: Final = int(_socket.MSG_TRUNC)
-CONTROL_TRUNCATED: Final = int(_socket.MSG_CTRUNC)
+_CONTROL_TRUNCATED: Final = int(_socket.MSG_CTRUNC)
 _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
 _SO_LINGER: Final = int(_socket.SO_LINGER)
@@ -116,7 +120,7 @@ def send_packet(
     Raises BlockingIOError if `nonblock` and the queue is full, TimeoutError past the deadline, and OSError.
     """
     control = ((_SOL_SOCKET, _SCM_RIGHTS, pack(f"{len(fds)}i", *fds)),) if fds else ()
-    flags = _SEND_NOW if nonblock or deadline is not None else _SEND
+    flags = SEND_NOW if nonblock or deadline is not None else SEND
     pause = 0.0
     while True:
         try:
@@ -142,13 +146,13 @@ def receive_packet(
 
 
 def receive_raw(
-    sock: _socket.socket, buffers: Sequence[bytearray | memoryview], *, nonblock: bool = False
+    sock: _socket.socket, buffers: Sequence[bytearray | memoryview | mmap.mmap], *, nonblock: bool = False
 ) -> RawPacket:
     """Receive one packet, and return it as the kernel tells of it: `packet_of` makes a Packet of that.
 
     Raises BlockingIOError if `nonblock` and none is there, and OSError.
     """
-    flags = _RECEIVE_NOW if nonblock else _RECEIVE
+    flags = RECEIVE_NOW if nonblock else RECEIVE
     while True:
         try:
             return sock.recvmsg_into(buffers, CONTROL_ROOM, flags)
@@ -162,10 +166,10 @@ def packet_of(raw: RawPacket, discard: Callable[[Iterable[int]], None] = discard
     """Return what was received, the fds being the caller's."""
     size, control, answer, _ = raw
     fds, sender = _delivered(control) if control else ((), 0)
-    if answer & CONTROL_TRUNCATED:
+    if answer & _CONTROL_TRUNCATED:
         discard(fds)
         fds = ()
-    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & CONTROL_TRUNCATED), bool(control), sender)
+    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CONTROL_TRUNCATED), bool(control), sender)
 
 
 def _delivered(control: list[tuple[int, int, bytes]]) -> tuple[tuple[int, ...], int]:

@@ -25,7 +25,7 @@ from sandbox.descriptors import (
     SocketAddress,
 )
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
-from sandbox.imc import Imc, Room
+from sandbox.imc import COPIED_MAX, Imc, Room
 from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS
 from tests.children import in_child
 from tests.kernel import Background, OpenDescriptors
@@ -194,6 +194,17 @@ def test_131072_bytes_are_sent_and_131073_are_einval(link: Link) -> None:
         link.imc.imc_sendmsg(link.client, [bytes(65536), bytes(65537)])
 
 
+@pytest.mark.parametrize("flags", [0, NONBLOCK])
+@pytest.mark.parametrize("size", [COPIED_MAX - 1, COPIED_MAX, COPIED_MAX + 1])
+def test_data_arrives_alike_whether_it_is_copied_behind_its_header_or_not(link: Link, size: int, flags: int) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    assert link.imc.imc_sendmsg(link.client, data, flags=flags) == size
+    with raw(link.server) as receiver:
+        assert receiver.recv(size + 100) == HEADER_WITHOUT_DESCRIPTORS + data
+    link.imc.imc_sendmsg(link.client, data, flags=flags)
+    assert link.imc.imc_recvmsg(link.server, flags=flags) == (data, (), 0)
+
+
 def test_the_longest_message_goes_with_eight_descriptors(link: Link, one_of: OneOfEach) -> None:
     link.imc.imc_sendmsg(link.client, bytes(131072), [one_of[SocketAddress]] * 8)
     data, descriptors, flags = link.imc.imc_recvmsg(link.server)
@@ -357,8 +368,9 @@ def test_a_received_token_lies_in_a_memfd_that_nobody_can_change(link: Link, one
 def test_a_full_queue_is_eagain_with_nonblock_and_drains(link: Link) -> None:
     sent = fill(lambda: link.imc.imc_sendmsg(link.client, b"x", flags=NONBLOCK))
     assert sent > 10
-    with raises(errno.EAGAIN):
-        link.imc.imc_sendmsg(link.client, b"x", flags=NONBLOCK)
+    for size in (COPIED_MAX, COPIED_MAX + 1):
+        with raises(errno.EAGAIN):
+            link.imc.imc_sendmsg(link.client, bytes(size), flags=NONBLOCK)
     for _ in range(sent):
         assert link.imc.imc_recvmsg(link.server).data == b"x"
     with raises(errno.EAGAIN):
@@ -377,9 +389,9 @@ def test_a_message_that_the_kernel_finds_too_long_is_emsgsize(link: Link) -> Non
 
 def test_sending_to_a_dead_peer_is_the_end_of_the_stream(link: Link) -> None:
     link.server.close()
-    for _ in range(2):
+    for size in (COPIED_MAX, COPIED_MAX + 1):
         with raises(errno.EIO, EndOfStream):
-            link.imc.imc_sendmsg(link.client, b"x")
+            link.imc.imc_sendmsg(link.client, bytes(size))
 
 
 @in_child
@@ -477,10 +489,11 @@ def test_a_peer_that_leaves_our_data_unread_is_econnreset_once_then_its_data_the
         link.imc.imc_recvmsg(link.client)
 
 
-def test_a_send_consumes_the_reset_and_says_eio(link: Link) -> None:
+@pytest.mark.parametrize("size", [COPIED_MAX, COPIED_MAX + 1], ids=["copied", "gathered"])
+def test_a_send_consumes_the_reset_and_says_eio(link: Link, size: int) -> None:
     leave_unread(link)
     with raises(errno.EIO, EndOfStream):
-        link.imc.imc_sendmsg(link.client, b"more")
+        link.imc.imc_sendmsg(link.client, bytes(size))
     assert link.imc.imc_recvmsg(link.client).data == b"one"
 
 
@@ -493,6 +506,18 @@ def test_the_end_is_never_latched(link: Link) -> None:
         os.dup2(ours.fileno(), link.server.fileno(), inheritable=False)
         send_raw(theirs, HEADER_WITHOUT_DESCRIPTORS + b"there is more")
         assert link.imc.imc_recvmsg(link.server).data == b"there is more"
+
+
+@pytest.mark.parametrize("size", [1, 15])
+def test_less_than_a_header_is_malformed_although_the_rest_of_one_lies_there_from_the_message_before(
+    link: Link, size: int
+) -> None:
+    link.imc.imc_sendmsg(link.client, b"before")
+    assert link.imc.imc_recvmsg(link.server).data == b"before"
+    with raw(link.client) as sock:
+        send_raw(sock, HEADER_WITHOUT_DESCRIPTORS[:size])
+    with raises(errno.EIO, MalformedMessage):
+        link.imc.imc_recvmsg(link.server)
 
 
 def test_a_packet_of_no_bytes_is_malformed_while_the_peer_lives(link: Link) -> None:

@@ -12,6 +12,7 @@ from sandbox.abi import NONBLOCK
 from sandbox.descriptors import HostFile
 from sandbox.errors import ImcError
 from sandbox.imc import Imc
+from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS
 from tests.children import descriptors_left, in_child
 from tests.kernel import Background
 from tests.sandbox.connections import connect_and_accept, make_link
@@ -122,4 +123,13 @@ def test_a_flood_of_descriptors_is_eio_and_closed_as_far_as_it_came(imc: Imc) ->
     with raw(link.client) as sock:
         send_raw(sock, b"noise", [2] * 253)
     with descriptors_left(3), raises(errno.EIO):
+        link.imc.imc_recvmsg(link.server)
+
+
+@in_child
+def test_a_message_that_tells_of_no_descriptor_is_eio_where_one_that_came_with_it_was_lost(imc: Imc) -> None:
+    link = make_link(imc)
+    with raw(link.client) as sock:
+        send_raw(sock, HEADER_WITHOUT_DESCRIPTORS + b"data", [2])
+    with descriptors_left(0), raises(errno.EIO):
         link.imc.imc_recvmsg(link.server)

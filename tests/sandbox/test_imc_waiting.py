@@ -18,7 +18,7 @@ import pytest
 from sandbox.abi import BACKLOG, NONBLOCK
 from sandbox.descriptors import ConnectedSocket, Descriptor, SocketAddress
 from sandbox.errors import EndOfStream, MalformedMessage
-from sandbox.imc import Imc
+from sandbox.imc import COPIED_MAX, Imc
 from tests.kernel import SOCKETS, Background, until, waits_in
 from tests.sandbox.connections import Link, fill, service_port
 from tests.sandbox.raw import raw, send_connect_message
@@ -160,15 +160,16 @@ def test_a_receive_that_waits_sees_the_end(link: Link, meddle: Meddle) -> None:
 
 
 @by_a_co_holder
-def test_a_send_to_a_full_queue_waits_all_the_same(link: Link, meddle: Meddle) -> None:
+@pytest.mark.parametrize("size", [COPIED_MAX, COPIED_MAX + 1], ids=["copied", "gathered"])
+def test_a_send_to_a_full_queue_waits_all_the_same(link: Link, meddle: Meddle, size: int) -> None:
     meddle(link.client)
     sent = fill(lambda: link.imc.imc_sendmsg(link.client, b"x", flags=NONBLOCK))
-    sending = Background(lambda: link.imc.imc_sendmsg(link.client, b"at last"))
+    sending = Background(lambda: link.imc.imc_sendmsg(link.client, b"y" * size))
     sending.until_it_waits("poll")
     for _ in range(sent):
         assert link.imc.imc_recvmsg(link.server).data == b"x"
-    assert sending.result() == 7
-    assert link.imc.imc_recvmsg(link.server).data == b"at last"
+    assert sending.result() == size
+    assert link.imc.imc_recvmsg(link.server).data == b"y" * size
 
 
 @by_a_co_holder
