@@ -27,6 +27,9 @@ from typing import Final, Self
 from sandbox.abi import QUOTA_ID_BYTES
 from sandbox.errors import ImcError
 
+# Without the look-up of `__new__` in each class, none of which has one.
+_new: Final = object.__new__
+
 
 class Descriptor:
     """An owned fd. Subclasses say what it is for."""
@@ -61,9 +64,11 @@ class Descriptor:
         self.close()
 
     def __del__(self) -> None:
-        # Not there yet when adopting failed.
-        if getattr(self, "_fd", -1) >= 0:
+        try:
             self.close()
+        except AttributeError:
+            # Adopting failed, and there is nothing to close.
+            return
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.fileno()})"
@@ -80,7 +85,7 @@ class SocketDescriptor(Descriptor):
     @classmethod
     def holding(cls, sock: _socket.socket) -> Self:
         """Adopt a socket as `over` returns it, and its fd with it."""
-        descriptor = cls.__new__(cls)
+        descriptor = _new(cls)
         descriptor.socket = sock
         return descriptor
 
@@ -99,11 +104,6 @@ class SocketDescriptor(Descriptor):
     def identity(self) -> str:
         """Return what all duplicates of this socket have in common, to compare and to show."""
         return identity_of(self.fileno())
-
-    def __del__(self) -> None:
-        # Not there yet when adopting failed.
-        if hasattr(self, "socket"):
-            self.socket.close()
 
 
 class SocketAddress(Descriptor):
@@ -125,23 +125,23 @@ class SocketAddress(Descriptor):
     @classmethod
     def holding(cls, sock: _socket.socket) -> Self:
         """Adopt the end of a pair, as `over` returns it, and its fd with it."""
-        address = cls.__new__(cls)
-        address._fd = sock.fileno()  # noqa: SLF001 - its own class's
+        address = _new(cls)
         address.way = sock
         return address
 
+    def fileno(self) -> int:
+        """Return the fd, which stays this object's, or -1 once it is closed or taken."""
+        return self._fd if self.way is None else self.way.fileno()
+
     def take(self) -> int:
         """Give the fd away, and leave -1 behind: the caller closes it."""
-        if self.way is not None:
-            self.way.detach()
-        return super().take()
+        return super().take() if self.way is None else self.way.detach()
 
     def close(self) -> None:
         """Close the fd. A second close does nothing."""
         if self.way is None:
             super().close()
         else:
-            self._fd = -1
             self.way.close()
 
     def identity(self) -> str:
@@ -241,9 +241,13 @@ def identity_of(fd: int) -> str:
     return f"socket:[{os.fstat(fd).st_ino}]"
 
 
+_UNIX: Final = int(_socket.AF_UNIX)
+_NEITHER_POLLED_NOR_MADE_NON_BLOCKING: Final = int(_socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
+
+
 def over(fd: int) -> _socket.socket:
     """Return a socket over `fd` that Python neither polls nor makes non-blocking; it owns the fd.
 
     The family and type are not asked of the kernel: nothing below this line reads them.
     """
-    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK, 0, fd)
+    return _socket.socket(_UNIX, _NEITHER_POLLED_NOR_MADE_NON_BLOCKING, 0, fd)

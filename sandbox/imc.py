@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from sandbox.abi import (
@@ -43,21 +44,32 @@ from sandbox.protocols import (
 )
 from sandbox.transport import (
     CONTROL_ROOM,
+    CONTROL_TRUNCATED,
     RECEIVE,
     RECEIVE_NOW,
     SEND,
     SEND_NOW,
     WHOLE,
-    Packet,
+    RawPacket,
+    delivered,
     discard,
     has_ended,
-    packet_of,
     receive_raw,
     send_packet,
     seqpacket_sockets,
 )
-from sandbox.vetting import address_over, connection_over, require_host_file, require_memory
-from sandbox.wire import HEADER_BYTES, HEADER_WITHOUT_DESCRIPTORS, LAYOUTS, RECEIVE_BYTES, Entry, Kind, decode, encode
+from sandbox.vetting import ADDRESS_TYPES, MESSAGE_TYPES, connected_over, require_host_file, require_memory
+from sandbox.wire import (
+    AREA_ALIGNMENT,
+    HEADER_BYTES,
+    HEADER_WITHOUT_DESCRIPTORS,
+    LAYOUTS,
+    RECEIVE_BYTES,
+    Entry,
+    Kind,
+    decode,
+    encode,
+)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -68,6 +80,18 @@ class Message(NamedTuple):
     data: bytes
     descriptors: tuple[Descriptor, ...]
     flags: int
+
+
+class Told(NamedTuple):
+    """What the head of a message says: who adopts each descriptor, how many of them are fds, where the data begins.
+
+    An adopter takes its fd from the front of the list that it is given once it was vetted. It raises MalformedMessage,
+    and OSError(EMFILE) where a token needs an fd to lie in.
+    """
+
+    adopters: tuple[Callable[[list[int]], Descriptor], ...]
+    fds: int
+    data_offset: int
 
 
 class Imc:
@@ -107,8 +131,9 @@ class Imc:
         self._connections = kind(Options(choose_token, global_fd, backlog, connect_deadline))
         # A free list, for pop and append are atomic: each call in progress has room of its own.
         self._rooms: list[Room] = []
-        # What precedes the data of a message, by the types of its descriptors, where these say all.
-        self._heads: dict[tuple[type[Descriptor], ...], bytes] = {}
+        # What precedes the data of a message, by the type of its one descriptor, where that says all; and what it says.
+        self._heads_sent: dict[type[Descriptor], bytes] = {}
+        self._heads_received: dict[bytes, Told] = {}
 
     # Making connections
 
@@ -231,7 +256,7 @@ class Imc:
                 and room.memory[:HEADER_BYTES] == HEADER_WITHOUT_DESCRIPTORS
             ):
                 return _new_message(Message, (room.memory[HEADER_BYTES:received], (), 0))
-            return self._understood(socket, packet_of(raw, self._discard), room.memory, size, max_descriptors)
+            return self._understood(socket, raw, room.memory, size, max_descriptors)
         except OSError as error:
             raise _imc_error(error, kept=(errno.EAGAIN, errno.ECONNRESET, errno.EBADF)) from error
         finally:
@@ -240,47 +265,65 @@ class Imc:
     def _understood(
         self,
         socket: ConnectedSocket | DataOnlySocket,
-        packet: Packet,
+        raw: RawPacket,
         memory: mmap.mmap,
         size: int,
         max_descriptors: int,
     ) -> Message:
         """Return what a packet says, as `imc_recvmsg` does. Raises ImcError."""
-        pending = list(packet.fds)
+        received, control, answer, _ = raw
+        pending, _ = delivered(control)
         adopted: list[Descriptor] = []
         try:
-            if packet.control_truncated:
+            if answer & CONTROL_TRUNCATED:
                 raise ImcError(errno.EIO, "descriptors were lost: none was free for them")
-            if packet.size == 0 and has_ended(socket.socket, packet):
+            if received == 0 and not control and has_ended(socket.socket):
                 raise EndOfStream("the peer is gone")
-            entries, data_offset = decode(self._layout, memory[: packet.size])
-            if entries and isinstance(socket, DataOnlySocket):
+            adopters, count, data_offset = self._told(memory, received)
+            if adopters and isinstance(socket, DataOnlySocket):
                 raise MalformedMessage("descriptors on a DataOnlySocket")
-            for entry in entries:
-                adopted.append(_adopt(entry, pending))  # noqa: PERF401 - what was adopted is closed when a later one fails
-            if pending:
-                raise MalformedMessage(f"{len(pending)} descriptors more than the tags tell")
+            if len(pending) != count:
+                raise MalformedMessage(f"{len(pending)} descriptors, where the tags tell of {count}")
+            for adopt in adopters:
+                adopted.append(adopt(pending))  # noqa: PERF401 - what was adopted is closed when a later one fails
         except BaseException:
             self._discard([*pending, *(descriptor.take() for descriptor in adopted)])
             raise
-        answer = DATA_TRUNCATED if packet.size - data_offset > size else 0
+        flags = 0
+        if received - data_offset > size:
+            flags = DATA_TRUNCATED
+            received = data_offset + size
         if len(adopted) > max_descriptors:
-            answer |= DESCRIPTORS_TRUNCATED
+            flags |= DESCRIPTORS_TRUNCATED
             self._discard([descriptor.take() for descriptor in adopted[max_descriptors:]])
-        data = memory[data_offset : min(packet.size, data_offset + size)]
-        return Message(data, tuple(adopted[:max_descriptors]), answer)
+            del adopted[max_descriptors:]
+        return _new_message(Message, (memory[data_offset:received], tuple(adopted), flags))
+
+    def _told(self, memory: mmap.mmap, received: int) -> Told:
+        """Return what the head of a message says. Raises MalformedMessage."""
+        head = memory[:SHORT_HEAD_BYTES]
+        told = self._heads_received.get(head)
+        if told is not None and SHORT_HEAD_BYTES <= received <= SHORT_HEAD_BYTES + USER_BYTES_MAX:
+            return told
+        entries, data_offset = decode(self._layout, memory[:received])
+        fds = sum(entry.kind not in _WITHOUT_FD for entry in entries)
+        told = Told(tuple(map(_adopter_of, entries)), fds, data_offset)
+        if data_offset == SHORT_HEAD_BYTES:
+            if len(self._heads_received) == HEADS_REMEMBERED:
+                self._heads_received.clear()
+            self._heads_received[head] = told
+        return told
 
     def _describe(
         self, socket: ConnectedSocket | DataOnlySocket, descriptors: Sequence[Descriptor]
-    ) -> tuple[bytes, list[int]]:
+    ) -> tuple[bytes, Sequence[int]]:
         """Return the head of a message with `descriptors` (borrowed), and the fds that go along. Raises ImcError."""
         if isinstance(socket, DataOnlySocket):
             raise ImcError(errno.EINVAL, "a DataOnlySocket carries no descriptors")
         if len(descriptors) > DESCRIPTORS_MAX:
             raise ImcError(errno.EINVAL, f"{len(descriptors)} descriptors, more than {DESCRIPTORS_MAX}")
-        types = tuple(map(type, descriptors))
-        if types in self._heads and min(fds := [descriptor.fileno() for descriptor in descriptors]) >= 0:
-            return self._heads[types], fds
+        if len(descriptors) == 1 and (head := self._heads_sent.get(type(descriptors[0]))) is not None:
+            return head, (descriptors[0].fileno(),)
         entries = [self._entry_of(descriptor) for descriptor in descriptors]
         try:
             head = encode(self._layout, entries)
@@ -291,8 +334,8 @@ class Imc:
             for descriptor, entry in zip(descriptors, entries, strict=True)
             if entry.kind not in _WITHOUT_FD
         ]
-        if all(entry.kind in _SAID_BY_TYPE for entry in entries):
-            self._heads[types] = head
+        if len(entries) == 1 and entries[0].kind in _SAID_BY_TYPE:
+            self._heads_sent[type(descriptors[0])] = head
         return head, fds
 
     def _entry_of(self, descriptor: Descriptor) -> Entry:
@@ -367,8 +410,12 @@ class Room:
 
 # Up to here, to copy the data behind its header takes less time than to have the kernel gather the two.
 COPIED_MAX: Final = 8192
+# Most heads are that short: all of up to eight descriptors of which nothing has to be said. Few programs receive more
+# kinds of them than are remembered.
+SHORT_HEAD_BYTES: Final = HEADER_BYTES + AREA_ALIGNMENT
+HEADS_REMEMBERED: Final = 64
 _CARRIERS: Final = frozenset({ConnectedSocket, DataOnlySocket})
-_NOTHING_CARRIED: Final[tuple[bytes, list[int]]] = (HEADER_WITHOUT_DESCRIPTORS, [])
+_NOTHING_CARRIED: Final[tuple[bytes, Sequence[int]]] = (HEADER_WITHOUT_DESCRIPTORS, ())
 _WITHOUT_FD: Final = frozenset({Kind.INVALID, Kind.TOKEN_ADDRESS})
 # Those of which nothing has to be said but that they are there.
 _SAID_BY_TYPE: Final = frozenset({Kind.ADDRESS, Kind.DATA_ONLY_SOCKET})
@@ -376,33 +423,43 @@ _SAID_BY_TYPE: Final = frozenset({Kind.ADDRESS, Kind.DATA_ONLY_SOCKET})
 _new_message: Final = tuple.__new__
 
 
-def _adopt(entry: Entry, pending: list[int]) -> Descriptor:
-    """Return the descriptor that `entry` tells of, its fd taken from the front of `pending` once it was vetted.
-
-    Raises MalformedMessage, and OSError(EMFILE) where a token needs an fd to lie in.
-    """
-    if entry.kind is Kind.INVALID:
-        return INVALID
-    if entry.kind is Kind.TOKEN_ADDRESS:
-        return address_of_token(entry.token)
-    if not pending:
-        raise MalformedMessage(f"a {entry.kind.value} without its descriptor")
-    fd = pending[0]
+def _adopter_of(entry: Entry) -> Callable[[list[int]], Descriptor]:
+    """Return who adopts the descriptor that `entry` tells of."""
     match entry.kind:
+        case Kind.INVALID:
+            return lambda _: INVALID
+        case Kind.TOKEN_ADDRESS:
+            return lambda _: address_of_token(entry.token)
         case Kind.ADDRESS:
-            address = SocketAddress.holding(address_over(fd))
-            del pending[0]
-            return address
+            return _adopt_address
         case Kind.DATA_ONLY_SOCKET:
-            carrier = DataOnlySocket.holding(connection_over(fd, "DataOnlySocket"))
-            del pending[0]
-            return carrier
+            return _adopt_carrier
         case Kind.SHARED_MEMORY:
-            require_memory(fd, entry.size)
-            return SharedMemory(pending.pop(0), entry.size)
+            return partial(_adopt_memory, entry.size)
         case _:
-            require_host_file(fd)
-            return HostFile(pending.pop(0), entry.quota_id or None)
+            return partial(_adopt_file, entry.quota_id or None)
+
+
+def _adopt_address(pending: list[int]) -> SocketAddress:
+    address = SocketAddress.holding(connected_over(pending[0], "SocketAddress", ADDRESS_TYPES))
+    del pending[0]
+    return address
+
+
+def _adopt_carrier(pending: list[int]) -> DataOnlySocket:
+    carrier = DataOnlySocket.holding(connected_over(pending[0], "DataOnlySocket", MESSAGE_TYPES))
+    del pending[0]
+    return carrier
+
+
+def _adopt_memory(size: int, pending: list[int]) -> SharedMemory:
+    require_memory(pending[0], size)
+    return SharedMemory(pending.pop(0), size)
+
+
+def _adopt_file(quota_id: bytes | None, pending: list[int]) -> HostFile:
+    require_host_file(pending[0])
+    return HostFile(pending.pop(0), quota_id)
 
 
 def _require(descriptor: object, *kinds: type[Descriptor]) -> None:

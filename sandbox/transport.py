@@ -20,7 +20,8 @@ import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from struct import pack, unpack, unpack_from
+from functools import cache
+from struct import Struct, pack, unpack, unpack_from
 from typing import Any, Final, NamedTuple
 
 from sandbox.abi import KERNEL_DESCRIPTORS_MAX
@@ -36,7 +37,7 @@ RECEIVE_NOW: Final = int(_socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT)
 # What the kernel answers where it had to cut nothing off: that it was told so.
 WHOLE: Final = int(_socket.MSG_CMSG_CLOEXEC)
 _TRUNC: Final = int(_socket.MSG_TRUNC)
-_CONTROL_TRUNCATED: Final = int(_socket.MSG_CTRUNC)
+CONTROL_TRUNCATED: Final = int(_socket.MSG_CTRUNC)
 _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
 _SO_LINGER: Final = int(_socket.SO_LINGER)
@@ -88,6 +89,12 @@ def seqpacket_sockets() -> tuple[_socket.socket, _socket.socket]:
     return over(left.detach()), over(right.detach())
 
 
+@cache
+def _numbers(count: int) -> Struct:
+    """Return how so many fds lie in SCM_RIGHTS."""
+    return Struct(f"{count}i")
+
+
 def discard(fds: Iterable[int]) -> None:
     """Close fds that a stranger sent and nobody wants; what is -1 was closed already.
 
@@ -119,7 +126,7 @@ def send_packet(
 
     Raises BlockingIOError if `nonblock` and the queue is full, TimeoutError past the deadline, and OSError.
     """
-    control = ((_SOL_SOCKET, _SCM_RIGHTS, pack(f"{len(fds)}i", *fds)),) if fds else ()
+    control = ((_SOL_SOCKET, _SCM_RIGHTS, _numbers(len(fds)).pack(*fds)),) if fds else ()
     flags = SEND_NOW if nonblock or deadline is not None else SEND
     pause = 0.0
     while True:
@@ -165,23 +172,24 @@ def receive_raw(
 def packet_of(raw: RawPacket, discard: Callable[[Iterable[int]], None] = discard) -> Packet:
     """Return what was received, the fds being the caller's."""
     size, control, answer, _ = raw
-    fds, sender = _delivered(control) if control else ((), 0)
-    if answer & _CONTROL_TRUNCATED:
+    fds, sender = delivered(control)
+    lost = bool(answer & CONTROL_TRUNCATED)
+    if lost:
         discard(fds)
-        fds = ()
-    return Packet(size, fds, bool(answer & _TRUNC), bool(answer & _CONTROL_TRUNCATED), bool(control), sender)
+        fds = []
+    return Packet(size, tuple(fds), bool(answer & _TRUNC), lost, bool(control), sender)
 
 
-def _delivered(control: list[tuple[int, int, bytes]]) -> tuple[tuple[int, ...], int]:
-    """Return the fds of SCM_RIGHTS, and the sender's process id or 0.
+def delivered(control: Iterable[tuple[int, int, bytes]]) -> tuple[list[int], int]:
+    """Return the fds of SCM_RIGHTS, which the caller must close, and the sender's process id or 0.
 
     A pidfd that a co-holder's SO_PASSPIDFD made the kernel install is closed.
     """
-    fds: tuple[int, ...] = ()
+    fds: list[int] = []
     sender = 0
     for level, kind, data in control:
-        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
-            fds += unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+        if kind == _SCM_RIGHTS and level == _SOL_SOCKET:
+            fds += _numbers(len(data) // 4).unpack_from(data)
         elif level == _SOL_SOCKET and kind == _SCM_CREDENTIALS:
             (sender,) = unpack_from("i", data)
         elif level == _SOL_SOCKET and kind == _SCM_PIDFD:
@@ -200,14 +208,12 @@ def accept_connection(listener: _socket.socket) -> int:
             return fd
 
 
-def has_ended(sock: _socket.socket, packet: Packet) -> bool:
-    """Say whether a packet of no bytes was the end of the stream, rather than a zero-length packet.
+def has_ended(sock: _socket.socket) -> bool:
+    """Say whether a packet of no bytes and without a control message was the end of the stream, not an empty packet.
 
-    A packet on a socket with SO_PASSCRED brings a control message, the end none. Elsewhere it is the end only if the
-    peer has hung up and nothing lies behind it in the queue.
+    On a socket with SO_PASSCRED it was: there a packet brings a control message, the end none. Elsewhere it is the end
+    only if the peer has hung up and nothing lies behind it in the queue.
     """
-    if packet.size or packet.with_control or packet.control_truncated:
-        return False
     poller = select.poll()
     poller.register(sock, select.POLLRDHUP)
     return bool(poller.poll(0)) and fcntl.ioctl(sock, _FIONREAD, bytes(4)) == bytes(4)

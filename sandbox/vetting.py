@@ -17,31 +17,24 @@ _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SO_TYPE: Final = int(_socket.SO_TYPE)
 
 
-def address_over(fd: int) -> _socket.socket:
-    """Return a socket over `fd`, which owns it from now on. Raises MalformedMessage unless it can be a SocketAddress.
-
-    NaCl's pairs are SEQPACKET, the seed's STREAM.
-    """
-    return _connected(fd, "SocketAddress", (_socket.SOCK_SEQPACKET, _socket.SOCK_STREAM))
+_NAMES: Final = (str, bytes)
+# What may be a SocketAddress: NaCl's pairs are SEQPACKET, the seed's STREAM. And what carries messages.
+ADDRESS_TYPES: Final = (int(_socket.SOCK_SEQPACKET), int(_socket.SOCK_STREAM))
+MESSAGE_TYPES: Final = (int(_socket.SOCK_SEQPACKET),)
 
 
-def connection_over(fd: int, what: str) -> _socket.socket:
+def connected_over(fd: int, what: str, types: tuple[int, ...]) -> _socket.socket:
     """Return a socket over `fd`, which owns it from now on.
 
-    Raises MalformedMessage unless it can be one end of a pair that carries messages.
+    Raises MalformedMessage, in which it is called `what`, unless it is a connected AF_UNIX socket of one of `types`.
     """
-    return _connected(fd, what, (_socket.SOCK_SEQPACKET,))
-
-
-def _connected(fd: int, what: str, types: tuple[int, ...]) -> _socket.socket:
-    """Return a socket over `fd`, which owns it. Raises MalformedMessage unless it is a connected AF_UNIX socket."""
     try:
         sock = over(fd)
     except OSError as error:
         raise MalformedMessage(f"a {what} that is no connected socket: {error.strerror}") from None
     try:
         # A str or bytes says AF_UNIX and connected at once: a listener has no peer, and other families answer tuples.
-        if isinstance(sock.getpeername(), (str, bytes)) and sock.getsockopt(_SOL_SOCKET, _SO_TYPE) in types:
+        if type(sock.getpeername()) in _NAMES and sock.getsockopt(_SOL_SOCKET, _SO_TYPE) in types:
             return sock
     except OSError as error:
         sock.detach()

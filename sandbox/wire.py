@@ -12,7 +12,6 @@ own code are in the tests.)
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import Final, NamedTuple
@@ -128,8 +127,6 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
     )
 }
 
-# Few programs send more kinds of message.
-AREAS_REMEMBERED: Final = 64
 # The longest area that a message can have: eight tokens (8 * 29 bytes and the end tag, padded).
 AREA_BYTES_MAX: Final = 240
 # One byte more than any message, so that a longer one shows itself.
@@ -174,7 +171,6 @@ def decode(layout: Layout, packet: bytes | memoryview) -> tuple[tuple[Entry, ...
     return (_decode_area(layout, bytes(packet[HEADER_BYTES:data_offset])) if area_bytes else ()), data_offset
 
 
-@lru_cache(AREAS_REMEMBERED)
 def _decode_area(layout: Layout, area: bytes) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     position = 0

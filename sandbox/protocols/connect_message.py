@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from sandbox.descriptors import ConnectedSocket, identity_of
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
 from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_sockets
-from sandbox.vetting import connection_over
+from sandbox.vetting import MESSAGE_TYPES, connected_over
 
 
 def offer_connection(
@@ -51,7 +51,7 @@ def take_connection(
     packet = receive_packet(sock, buffer, nonblock=nonblock, discard=discard)
     if packet.control_truncated:
         raise ImcError(errno.EIO, "a connection was lost: no descriptor was free for it")
-    if packet.size == 0 and message and has_ended(sock, packet):
+    if packet.size == 0 and message and not packet.with_control and has_ended(sock):
         raise EndOfStream("every SocketAddress was closed")
     try:
         if buffer[: packet.size] != message or packet.truncated:
@@ -60,7 +60,7 @@ def take_connection(
             raise MalformedMessage(f"a connect message with {len(packet.fds)} descriptors, not 1")
         if kept_out and identity_of(packet.fds[0]) in kept_out:
             raise MalformedMessage("a connection that is one of the receiver's own sockets")
-        return ConnectedSocket.holding(connection_over(packet.fds[0], "connection"))
+        return ConnectedSocket.holding(connected_over(packet.fds[0], "connection", MESSAGE_TYPES))
     except BaseException as error:
         discard(packet.fds)
         if isinstance(error, MalformedMessage):

@@ -25,7 +25,7 @@ from sandbox.descriptors import (
     SocketAddress,
 )
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
-from sandbox.imc import COPIED_MAX, Imc, Room
+from sandbox.imc import COPIED_MAX, HEADS_REMEMBERED, Imc, Room
 from sandbox.wire import HEADER_WITHOUT_DESCRIPTORS
 from tests.children import in_child
 from tests.kernel import Background, OpenDescriptors
@@ -586,20 +586,23 @@ PASSES: Final[dict[str, tuple[set[str], type[Descriptor]]]] = {
 @pytest.mark.parametrize("tag", PASSES)
 def test_an_fd_that_is_not_what_its_tag_says_is_malformed(tag: str, kind: str) -> None:
     passes, arrives_as = PASSES[tag]
+    imc = Imc("socketpair")
     area = bytes.fromhex("02" + tag + "ff")
     area += bytes(-len(area) % 16)
     theirs, ours = seqpacket_pair()
-    with theirs, ConnectedSocket(ours.detach()) as receiver, fds_of("file", kind) as fds:
-        send_raw(theirs, bytes.fromhex("01dec0d3") + len(area).to_bytes(4, "little") + bytes(8) + area, fds)
-        before = OpenDescriptors()
-        if kind in passes:
-            _, [first, second], _ = Imc("socketpair").imc_recvmsg(receiver)
-            with first, second:
-                assert type(second) is arrives_as
-        else:
-            with raises(errno.EIO, MalformedMessage):
-                Imc("socketpair").imc_recvmsg(receiver)
-        assert before.only()
+    with theirs, ConnectedSocket(ours.detach()) as receiver, fds_of("file", min(passes), kind) as [file, right, fd]:
+        for kind_sent, fd_sent in ((min(passes), right), (kind, fd), (kind, fd)):  # a head that was seen before, too
+            message = bytes.fromhex("01dec0d3") + len(area).to_bytes(4, "little") + bytes(8) + area
+            send_raw(theirs, message, [file, fd_sent])
+            before = OpenDescriptors()
+            if kind_sent in passes:
+                _, [first, second], _ = imc.imc_recvmsg(receiver)
+                with first, second:
+                    assert type(second) is arrives_as
+            else:
+                with raises(errno.EIO, MalformedMessage):
+                    imc.imc_recvmsg(receiver)
+            assert before.only()
 
 
 def test_memory_that_is_shorter_than_it_says_is_malformed() -> None:
@@ -612,6 +615,51 @@ def test_memory_that_is_shorter_than_it_says_is_malformed() -> None:
         with raises(errno.EIO, MalformedMessage):
             imc.imc_recvmsg(receiver)
         assert before.only()
+
+
+ONE_ADDRESS: Final = bytes.fromhex("01dec0d3100000000000000000000000") + bytes.fromhex("04ff").ljust(16, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("packet", "count"),
+    [
+        (ONE_ADDRESS, 0),
+        (ONE_ADDRESS, 2),
+        (ONE_ADDRESS[:31], 1),
+        (ONE_ADDRESS[:17], 1),
+        (ONE_ADDRESS + bytes(131073), 1),
+        (ONE_ADDRESS[:-1] + b"x", 1),
+    ],
+    ids=["no fd", "two fds", "half an area", "a tag alone", "too much data", "padding that is not zero"],
+)
+def test_a_message_is_looked_at_although_one_with_its_head_was_good(packet: bytes, count: int) -> None:
+    imc = Imc("socketpair")
+    theirs, ours = seqpacket_pair()
+    with theirs, ConnectedSocket(ours.detach()) as receiver, fds_of("seqpacket pair") as [fd]:
+        for _ in range(2):
+            send_raw(theirs, ONE_ADDRESS + b"good", [fd])
+            data, [address], flags = imc.imc_recvmsg(receiver)
+            with address:
+                assert (data, type(address), flags) == (b"good", SocketAddress, 0)
+            send_raw(theirs, packet, [fd] * count)
+            before = OpenDescriptors()
+            with raises(errno.EIO, MalformedMessage):
+                imc.imc_recvmsg(receiver)
+            assert before.only()
+
+
+def test_more_kinds_of_message_than_are_remembered_are_understood() -> None:
+    imc = Imc("socketpair")
+    theirs, ours = seqpacket_pair()
+    with ConnectedSocket(theirs.detach()) as sender, ConnectedSocket(ours.detach()) as receiver:
+        for size in range(65536, 65536 * (HEADS_REMEMBERED + 3), 65536):
+            with imc.imc_mem_obj_create(size) as sent:
+                imc.imc_sendmsg(sender, b"", (sent,))
+            [memory] = imc.imc_recvmsg(receiver).descriptors
+            with memory:
+                assert isinstance(memory, SharedMemory)
+                assert memory.size == size
+            assert len(imc._heads_received) <= HEADS_REMEMBERED
 
 
 def test_descriptors_on_a_data_only_socket_are_malformed(imc: Imc) -> None:

@@ -124,20 +124,22 @@ def test_a_dead_peer_is_epipe(pair: Pair) -> None:
         send_packet(left.socket, (b"x",))
 
 
-def test_only_a_packet_of_no_bytes_can_be_the_end(pair: Pair) -> None:
+def test_a_packet_of_no_bytes_is_the_end_once_the_peer_is_gone_and_nothing_is_queued(pair: Pair) -> None:
     left, right = pair
-    send_packet(left.socket, (b"x",))
-    send_packet(left.socket, (b"",))
+    for data in (b"", b"behind it"):
+        send_packet(left.socket, (data,))
     left.close()
-    assert not has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
-    assert has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
-    assert has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
+    buffer = bytearray(100)
+    for size, ended in ((0, False), (9, True), (0, True), (0, True)):
+        assert receive_packet(right.socket, buffer).size == size
+        assert has_ended(right.socket) is ended
 
 
 def test_a_packet_of_no_bytes_is_no_end_while_the_peer_lives(pair: Pair) -> None:
     left, right = pair
     send_packet(left.socket, (b"",))
-    assert not has_ended(right.socket, receive_packet(right.socket, bytearray(1)))
+    assert receive_packet(right.socket, bytearray(1)).size == 0
+    assert not has_ended(right.socket)
 
 
 def test_a_hang_up_ends_the_waiting_and_so_does_the_deadline(pair: Pair) -> None:

@@ -24,8 +24,8 @@ ACCEPTED: dict[str, set[str]] = {
     "memory": {"memfd"},
 }
 VETTING: dict[str, Callable[[int], None]] = {
-    "address": lambda fd: given_back(vetting.address_over(fd)),
-    "connection": lambda fd: given_back(vetting.connection_over(fd, "connection")),
+    "address": lambda fd: given_back(vetting.connected_over(fd, "address", vetting.ADDRESS_TYPES)),
+    "connection": lambda fd: given_back(vetting.connected_over(fd, "connection", vetting.MESSAGE_TYPES)),
     "host file": vetting.require_host_file,
     "memory": lambda fd: vetting.require_memory(fd, 65536),
 }
@@ -86,5 +86,5 @@ def test_a_mere_name_of_a_file_is_no_file(role: str) -> None:
 
 def test_vetting_leaves_the_flags_of_the_open_file_alone() -> None:
     with fds_of("seqpacket pair") as [fd]:
-        given_back(vetting.address_over(fd))
+        given_back(vetting.connected_over(fd, "address", vetting.ADDRESS_TYPES))
         assert os.get_blocking(fd)
