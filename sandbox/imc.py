@@ -153,11 +153,12 @@ class Imc:
         Raises EndOfStream where every SocketAddress is closed (a name cannot tell), MalformedMessage for one bad
         connect message, ImcError: EMFILE out of descriptors, EIO for any other failure.
         """
-        _require(bound, BoundSocket)
+        if type(bound) is not BoundSocket:
+            _require(bound, BoundSocket)
         try:
             return self._connections.accept(bound)
         except OSError as error:
-            raise _imc_error(error, out_of_descriptors=errno.EMFILE) from error
+            raise _imc_error(error, kept=(errno.EBADF,), out_of_descriptors=errno.EMFILE) from error
 
     def imc_connect(self, address: SocketAddress) -> ConnectedSocket:
         """Connect to whoever holds the BoundSocket of `address` (borrowed); the connection is the caller's.
@@ -272,7 +273,7 @@ class Imc:
     ) -> Message:
         """Return what a packet says, as `imc_recvmsg` does. Raises ImcError."""
         received, control, answer, _ = raw
-        pending, _ = delivered(control)
+        pending = delivered(control)
         adopted: list[Descriptor] = []
         try:
             if answer & CONTROL_TRUNCATED:

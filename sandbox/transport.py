@@ -36,7 +36,7 @@ RECEIVE: Final = int(_socket.MSG_CMSG_CLOEXEC)
 RECEIVE_NOW: Final = int(_socket.MSG_CMSG_CLOEXEC | _socket.MSG_DONTWAIT)
 # What the kernel answers where it had to cut nothing off: that it was told so.
 WHOLE: Final = int(_socket.MSG_CMSG_CLOEXEC)
-_TRUNC: Final = int(_socket.MSG_TRUNC)
+TRUNCATED: Final = int(_socket.MSG_TRUNC)
 CONTROL_TRUNCATED: Final = int(_socket.MSG_CTRUNC)
 _SOL_SOCKET: Final = int(_socket.SOL_SOCKET)
 _SCM_RIGHTS: Final = int(_socket.SCM_RIGHTS)
@@ -172,29 +172,35 @@ def receive_raw(
 def packet_of(raw: RawPacket, discard: Callable[[Iterable[int]], None] = discard) -> Packet:
     """Return what was received, the fds being the caller's."""
     size, control, answer, _ = raw
-    fds, sender = delivered(control)
+    fds = delivered(control)
     lost = bool(answer & CONTROL_TRUNCATED)
     if lost:
         discard(fds)
         fds = []
-    return Packet(size, tuple(fds), bool(answer & _TRUNC), lost, bool(control), sender)
+    return Packet(size, tuple(fds), bool(answer & TRUNCATED), lost, bool(control), sender_of(control))
 
 
-def delivered(control: Iterable[tuple[int, int, bytes]]) -> tuple[list[int], int]:
-    """Return the fds of SCM_RIGHTS, which the caller must close, and the sender's process id or 0.
+def delivered(control: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    """Return the fds of SCM_RIGHTS, which the caller must close.
 
     A pidfd that a co-holder's SO_PASSPIDFD made the kernel install is closed.
     """
     fds: list[int] = []
-    sender = 0
     for level, kind, data in control:
         if kind == _SCM_RIGHTS and level == _SOL_SOCKET:
             fds += _numbers(len(data) // 4).unpack_from(data)
-        elif level == _SOL_SOCKET and kind == _SCM_CREDENTIALS:
-            (sender,) = unpack_from("i", data)
-        elif level == _SOL_SOCKET and kind == _SCM_PIDFD:
+        elif kind == _SCM_PIDFD and level == _SOL_SOCKET:
             discard(fd for fd in unpack("i", data) if fd >= 0)
-    return fds, sender
+    return fds
+
+
+def sender_of(control: Iterable[tuple[int, int, bytes]]) -> int:
+    """Return the process that the kernel says sent it, if it was asked to tell (SO_PASSCRED), or 0."""
+    for level, kind, data in control:
+        if kind == _SCM_CREDENTIALS and level == _SOL_SOCKET:
+            pid: int = unpack_from("i", data)[0]
+            return pid
+    return 0
 
 
 def accept_connection(listener: _socket.socket) -> int:

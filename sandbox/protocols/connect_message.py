@@ -7,7 +7,17 @@ from collections.abc import Callable, Collection, Iterable
 
 from sandbox.descriptors import ConnectedSocket, identity_of
 from sandbox.errors import EndOfStream, ImcError, MalformedMessage
-from sandbox.transport import discard, has_ended, receive_packet, send_packet, seqpacket_sockets
+from sandbox.transport import (
+    CONTROL_TRUNCATED,
+    TRUNCATED,
+    delivered,
+    discard,
+    has_ended,
+    receive_raw,
+    send_packet,
+    sender_of,
+    seqpacket_sockets,
+)
 from sandbox.vetting import MESSAGE_TYPES, connected_over
 
 
@@ -48,21 +58,22 @@ def take_connection(
     """
     # On SEQPACKET and DGRAM a longer message shows as truncated; on STREAM the rest would be the next message.
     buffer = bytearray(len(message) or 1)
-    packet = receive_packet(sock, buffer, nonblock=nonblock, discard=discard)
-    if packet.control_truncated:
-        raise ImcError(errno.EIO, "a connection was lost: no descriptor was free for it")
-    if packet.size == 0 and message and not packet.with_control and has_ended(sock):
-        raise EndOfStream("every SocketAddress was closed")
+    size, control, answer, _ = receive_raw(sock, (buffer,), nonblock=nonblock)
+    fds = delivered(control)
     try:
-        if buffer[: packet.size] != message or packet.truncated:
+        if answer & CONTROL_TRUNCATED:
+            raise ImcError(errno.EIO, "a connection was lost: no descriptor was free for it")
+        if size == 0 and message and not control and has_ended(sock):
+            raise EndOfStream("every SocketAddress was closed")
+        if buffer[:size] != message or answer & TRUNCATED:
             raise MalformedMessage(f"a connect message that is not exactly {message!r}")
-        if len(packet.fds) != 1:
-            raise MalformedMessage(f"a connect message with {len(packet.fds)} descriptors, not 1")
-        if kept_out and identity_of(packet.fds[0]) in kept_out:
+        if len(fds) != 1:
+            raise MalformedMessage(f"a connect message with {len(fds)} descriptors, not 1")
+        if kept_out and identity_of(fds[0]) in kept_out:
             raise MalformedMessage("a connection that is one of the receiver's own sockets")
-        return ConnectedSocket.holding(connected_over(packet.fds[0], "connection", MESSAGE_TYPES))
+        return ConnectedSocket.holding(connected_over(fds[0], "connection", MESSAGE_TYPES))
     except BaseException as error:
-        discard(packet.fds)
+        discard(fds)
         if isinstance(error, MalformedMessage):
-            error.sender = packet.sender
+            error.sender = sender_of(control)
         raise
