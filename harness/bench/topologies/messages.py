@@ -1,7 +1,8 @@
 """Two workers that move messages, each in its turn: ours, raw ones, multiprocessing's; and how long each way takes.
 
 Both have the same CONTESTS and take the same turns, so neither has to tell the other what comes next. The peers run in
-the same two processes, under the same confinement: what differs is what stands between the program and the kernel.
+the same two processes, under the same confinement: what differs is what stands between the program and the kernel. Each
+loop is written out, as a program's is: to call with *arguments costs more, and most where Python calls Python.
 """
 
 import os
@@ -13,20 +14,141 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, Final
 
-from sandbox.descriptors import ConnectedSocket
-from sandbox.imc import Message
+from sandbox.descriptors import ConnectedSocket, SocketAddress
+from sandbox.imc import Imc
 from sandbox.worker import Worker
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a message is sent and received: what is called, with what, and what is done with what came."""
+class Ours:
+    """IMC messages."""
 
-    send: Callable[..., object]
-    sent: tuple[Any, ...]
-    receive: Callable[..., Any]
-    wanted: tuple[Any, ...] = ()
-    drop: Callable[[Any], object] | None = None
+    imc: Imc
+    connection: ConnectedSocket
+    data: bytes
+
+    def send(self, count: int) -> None:
+        """Send so many."""
+        send, connection, data = self.imc.imc_sendmsg, self.connection, self.data
+        for _ in range(count):
+            send(connection, data)
+
+    def receive(self, count: int) -> None:
+        """Receive so many."""
+        receive, connection = self.imc.imc_recvmsg, self.connection
+        for _ in range(count):
+            receive(connection)
+
+    def ask(self, count: int) -> None:
+        """Send so many, each after the answer to the one before."""
+        send, receive, connection, data = self.imc.imc_sendmsg, self.imc.imc_recvmsg, self.connection, self.data
+        for _ in range(count):
+            send(connection, data)
+            receive(connection)
+
+    def answer(self, count: int) -> None:
+        """Receive so many and answer each."""
+        send, receive, connection, data = self.imc.imc_sendmsg, self.imc.imc_recvmsg, self.connection, self.data
+        for _ in range(count):
+            receive(connection)
+            send(connection, data)
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """Two functions that take one argument: what is sent, and how much is wanted."""
+
+    sends: Callable[[Any], object]
+    sent: object
+    receives: Callable[[int], object]
+    wanted: int
+
+    def send(self, count: int) -> None:
+        """Send so many."""
+        send, sent = self.sends, self.sent
+        for _ in range(count):
+            send(sent)
+
+    def receive(self, count: int) -> None:
+        """Receive so many."""
+        receive, wanted = self.receives, self.wanted
+        for _ in range(count):
+            receive(wanted)
+
+    def ask(self, count: int) -> None:
+        """Send so many, each after the answer to the one before."""
+        send, sent, receive, wanted = self.sends, self.sent, self.receives, self.wanted
+        for _ in range(count):
+            send(sent)
+            receive(wanted)
+
+    def answer(self, count: int) -> None:
+        """Receive so many and answer each."""
+        send, sent, receive, wanted = self.sends, self.sent, self.receives, self.wanted
+        for _ in range(count):
+            receive(wanted)
+            send(sent)
+
+
+@dataclass(frozen=True)
+class OurAddress:
+    """An IMC message that carries a SocketAddress, which the receiver closes."""
+
+    imc: Imc
+    connection: ConnectedSocket
+    address: SocketAddress
+
+    def send(self, count: int) -> None:
+        """Send so many."""
+        send, connection, address = self.imc.imc_sendmsg, self.connection, self.address
+        for _ in range(count):
+            send(connection, b"", (address,))
+
+    def receive(self, count: int) -> None:
+        """Receive so many, and close what they carry."""
+        receive, connection = self.imc.imc_recvmsg, self.connection
+        for _ in range(count):
+            receive(connection).descriptors[0].close()
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What multiprocessing.reduction has."""
+
+    pipe: Connection
+    fd: int
+
+    def send(self, count: int) -> None:
+        """Send so many."""
+        pipe, fd = self.pipe, self.fd
+        for _ in range(count):
+            send_handle(pipe, fd, 0)
+
+    def receive(self, count: int) -> None:
+        """Receive so many, and close what they carry."""
+        pipe = self.pipe
+        for _ in range(count):
+            os.close(recv_handle(pipe))
+
+
+@dataclass(frozen=True)
+class Fds:
+    """What `socket` has."""
+
+    raw: socket.socket
+    fd: int
+
+    def send(self, count: int) -> None:
+        """Send so many."""
+        raw, fd = self.raw, self.fd
+        for _ in range(count):
+            socket.send_fds(raw, [b"c"], [fd])
+
+    def receive(self, count: int) -> None:
+        """Receive so many, and close what they carry."""
+        raw = self.raw
+        for _ in range(count):
+            os.close(socket.recv_fds(raw, 1, 1)[1][0])
 
 
 class Wires:
@@ -42,36 +164,29 @@ class Wires:
         # An address to send, over and over.
         self.bound, self.address = self.imc.imc_makeboundsock()
 
-    def ours(self, size: int) -> Way:
+    def ours(self, size: int) -> Ours:
         """Use IMC messages."""
-        return Way(self.imc.imc_sendmsg, (self.connection, bytes(size)), self.imc.imc_recvmsg, (self.connection,))
+        return Ours(self.imc, self.connection, bytes(size))
 
-    def plain(self, size: int) -> Way:
+    def plain(self, size: int) -> Theirs:
         """Use nothing but the two system calls."""
-        return Way(self.raw.sendmsg, ([bytes(size)],), self.raw.recvmsg, (size,))
+        return Theirs(self.raw.sendmsg, [bytes(size)], self.raw.recvmsg, size)
 
-    def piped(self, size: int) -> Way:
+    def piped(self, size: int) -> Theirs:
         """Use what multiprocessing.Pipe() returns."""
-        return Way(self.pipe.send_bytes, (bytes(size),), self.pipe.recv_bytes)
+        return Theirs(self.pipe.send_bytes, bytes(size), self.pipe.recv_bytes, size)
 
-    def our_address(self, _: int) -> Way:
-        """Use an IMC message that carries a SocketAddress, which the receiver closes."""
-        sent = (self.connection, b"", (self.address,))
-        return Way(self.imc.imc_sendmsg, sent, self.imc.imc_recvmsg, (self.connection,), close_carried)
+    def our_address(self, _: int) -> OurAddress:
+        """Use an IMC message that carries a SocketAddress."""
+        return OurAddress(self.imc, self.connection, self.address)
 
-    def handle(self, _: int) -> Way:
+    def handle(self, _: int) -> Handle:
         """Use multiprocessing.reduction."""
-        return Way(send_handle, (self.pipe, self.address.fileno(), 0), recv_handle, (self.pipe,), os.close)
+        return Handle(self.pipe, self.address.fileno())
 
-    def fds(self, _: int) -> Way:
+    def fds(self, _: int) -> Fds:
         """Use socket.send_fds."""
-        sent = (self.raw, [b"c"], [self.address.fileno()])
-        return Way(socket.send_fds, sent, socket.recv_fds, (self.raw, 1, 1), lambda came: os.close(came[1][0]))
-
-
-def close_carried(message: Message) -> None:
-    """Close the one descriptor of a message."""
-    message.descriptors[0].close()
+        return Fds(self.raw, self.address.fileno())
 
 
 @dataclass(frozen=True)
@@ -82,7 +197,7 @@ class Contest:
     back: bool
     size: int
     count: int
-    ways: tuple[Callable[[Wires, int], Way], ...]
+    ways: tuple[Callable[[Wires, int], Any], ...]
 
 
 CONTESTS: Final = (
@@ -118,33 +233,21 @@ def server(worker: Worker) -> None:
                 answer(contest, way(wires, contest.size), wires)
 
 
-def ask(contest: Contest, way: Way, wires: Wires) -> None:
+def ask(contest: Contest, way: Any, wires: Wires) -> None:
     """Send all messages, each after the answer to the one before, or one after the other until all have come."""
-    send, sent, receive, wanted = way.send, way.sent, way.receive, way.wanted
     if contest.back:
-        for _ in range(contest.count):
-            send(*sent)
-            receive(*wanted)
+        way.ask(contest.count)
     else:
-        for _ in range(contest.count):
-            send(*sent)
+        way.send(contest.count)
         wires.raw.recv(1)
 
 
-def answer(contest: Contest, way: Way, wires: Wires) -> None:
+def answer(contest: Contest, way: Any, wires: Wires) -> None:
     """Receive all messages, and answer each or the last."""
-    send, sent, receive, wanted, drop = way.send, way.sent, way.receive, way.wanted, way.drop
     if contest.back:
-        for _ in range(contest.count):
-            receive(*wanted)
-            send(*sent)
+        way.answer(contest.count)
     else:
-        if drop is None:
-            for _ in range(contest.count):
-                receive(*wanted)
-        else:
-            for _ in range(contest.count):
-                drop(receive(*wanted))
+        way.receive(contest.count)
         wires.raw.send(b"!")
 
 
