@@ -310,7 +310,7 @@ class Imc:
         fds = sum(entry.kind not in _WITHOUT_FD for entry in entries)
         told = Told(tuple(map(_adopter_of, entries)), fds, data_offset)
         if data_offset == SHORT_HEAD_BYTES:
-            if len(self._heads_received) == HEADS_REMEMBERED:
+            if len(self._heads_received) >= HEADS_REMEMBERED:
                 self._heads_received.clear()
             self._heads_received[head] = told
         return told

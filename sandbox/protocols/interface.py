@@ -35,9 +35,9 @@ class Options:
 class ConnectionProtocol(Protocol):
     """How a connection comes about. Every operation exists in every protocol.
 
-    `calls` are the system calls it needs beyond sendmsg, recvmsg, poll and close, so that a sandbox knows what it
-    cannot take away; `layouts` are the wire layouts that it may go with, the usual one first; `connect_message` is what
-    a connection is sent along with, so that it can be forwarded, or None where the kernel itself connects.
+    `calls` are the system calls it needs beyond sendto, sendmsg, recvmsg, poll and close, so that a sandbox knows what
+    it cannot take away; `layouts` are the wire layouts that it may go with, the usual one first; `connect_message` is
+    what a connection is sent along with, so that it can be forwarded, or None where the kernel itself connects.
     """
 
     name: ClassVar[str]

@@ -142,9 +142,13 @@ def test_a_closed_descriptor_is_ebadf_in_every_call(link: Link, one_of: OneOfEac
 
 @pytest.mark.parametrize("kind", SENDABLE)
 def test_a_closed_descriptor_in_a_message_is_ebadf(link: Link, one_of: OneOfEach, kind: type[Descriptor]) -> None:
+    link.imc.imc_sendmsg(link.client, b"", (one_of[kind],))
+    for descriptor in link.imc.imc_recvmsg(link.server).descriptors:
+        descriptor.close()
     one_of[kind].close()
-    with raises(errno.EBADF):
-        link.imc.imc_sendmsg(link.client, b"x", (INVALID, one_of[kind]))
+    for descriptors in ((one_of[kind],), (INVALID, one_of[kind])):
+        with raises(errno.EBADF):
+            link.imc.imc_sendmsg(link.client, b"x", descriptors)
     with raises(errno.EAGAIN):
         link.imc.imc_recvmsg(link.server, flags=NONBLOCK)
 
