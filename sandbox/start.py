@@ -50,7 +50,7 @@ from sandbox.worker import Imports, Inbox, Worker
 # What a shell answers for a command that it cannot execute, or cannot find.
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
-TOLD_BYTES: Final = 65536
+TOLD_BYTES: Final = 4096
 # What a fork says to the supervisor once no call is left to it but those that are allowed.
 CONFINED: Final = b"confined"
 # None of 0, 1 and 2, even where the worker is to have none of them.
