@@ -55,8 +55,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import STACKS_SIGNAL
-from sandbox.confinement.confine import NOTHING, Confinement
-from sandbox.confinement.kernel import LIBC, checked, die_with_parent
+from sandbox.confinement.confine import NOTHING, PARENT, Confinement
+from sandbox.confinement.kernel import DIE_WITH_PARENT, LIBC, checked, die_with_parent, make
 from sandbox.confinement.policy import Layer
 from sandbox.confinement.probe import lacking
 from sandbox.descriptors import over
@@ -187,7 +187,7 @@ def fork() -> int:
     That would be for what other threads left behind, and here are none; it would touch, and so have the kernel copy,
     more of our memory than all that a worker does until its program runs. What matters of it is in `differ`.
     """
-    return checked(int(LIBC.fork()))
+    return checked(LIBC.fork())
 
 
 def differ() -> None:
@@ -316,8 +316,7 @@ class Zygote:
     def _become_worker(self, parent: int, terms: Mapping[str, Any], told_by: int) -> NoReturn:
         """Leave everything of the zygote behind, and become a worker."""
         try:
-            die_with_parent()
-            if os.getppid() != parent:
+            if make(*DIE_WITH_PARENT) < 0 or make(*PARENT) != parent:
                 os._exit(1)
             if self._gate_holder >= 0:
                 os.close(self._gate_holder)

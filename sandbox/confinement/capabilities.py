@@ -2,38 +2,43 @@
 
 import ctypes
 import errno
-import os
 import struct
 from typing import Final
 
-from sandbox.confinement.kernel import LIBC, SYS_CAPGET, SYS_CAPSET, prctl, syscall
+from sandbox.confinement.kernel import SYS_CAPGET, SYS_CAPSET, SYS_PRCTL, Call, call_of, failure, make, syscall
 
 # linux/capability.h, linux/prctl.h
 CAPABILITY_VERSION_3: Final = 0x20080522
+PR_CAPBSET_READ: Final = 23
 PR_CAPBSET_DROP: Final = 24
 PR_CAP_AMBIENT: Final = 47
 PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 CAP_SETPCAP: Final = 8
 CAP_SYS_RESOURCE: Final = 24
 
-_NO_CAPABILITIES: Final = struct.pack("6I", *[0] * 6)
-_OF_THIS_PROCESS: Final = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
+# What the kernel reads, at an address.
+_OF_THIS_PROCESS: Final = ctypes.create_string_buffer(struct.pack("Ii", CAPABILITY_VERSION_3, 0))
+_NO_CAPABILITIES: Final = ctypes.create_string_buffer(struct.pack("6I", *[0] * 6), 24)
+
+# They give up every capability of the process.
+DROPPING_ALL: Final = (
+    call_of(SYS_PRCTL, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL),
+    call_of(SYS_CAPSET, ctypes.addressof(_OF_THIS_PROCESS), ctypes.addressof(_NO_CAPABILITIES)),
+)
 
 
-def drop_bounding_set() -> None:
-    """Have no program that is executed from here on gain a capability. Raises OSError."""
-    capability = 0
-    while LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
-        capability += 1
+def dropping_bounding_set() -> list[Call]:
+    """Return the calls after which no program that is executed gains a capability: one for each that this kernel has.
+
+    They need CAP_SETPCAP. Raises OSError.
+    """
+    calls = list[Call]()
+    while make(*call_of(SYS_PRCTL, PR_CAPBSET_READ, len(calls))) >= 0:
+        calls.append(call_of(SYS_PRCTL, PR_CAPBSET_DROP, len(calls)))
     # There is none of this number, nor of a higher one.
-    if ctypes.get_errno() != errno.EINVAL:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def drop_all() -> None:
-    """Give up every capability of this process. Raises OSError."""
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    syscall(SYS_CAPSET, _OF_THIS_PROCESS, _NO_CAPABILITIES)
+    if (error := failure()).errno != errno.EINVAL:
+        raise error
+    return calls
 
 
 def effective() -> int:

@@ -11,6 +11,10 @@ from sandbox.confinement.kernel import (
     SYS_LANDLOCK_ADD_RULE,
     SYS_LANDLOCK_CREATE_RULESET,
     SYS_LANDLOCK_RESTRICT_SELF,
+    Call,
+    call_of,
+    checked,
+    make,
     syscall,
 )
 
@@ -62,12 +66,17 @@ def make_ruleset(
     return ruleset
 
 
-def restrict(ruleset: int) -> None:
-    """Allow nothing of files but what the ruleset (borrowed) says; what is open already stays usable. Raises OSError.
+def restricting(ruleset: int) -> Call:
+    """Return the call that allows nothing of files but what the ruleset (borrowed) says; what is open stays usable.
 
-    Needs no_new_privs, or CAP_SYS_ADMIN.
+    It needs no_new_privs, or CAP_SYS_ADMIN.
     """
-    syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    return call_of(SYS_LANDLOCK_RESTRICT_SELF, ruleset)
+
+
+def restrict(ruleset: int) -> None:
+    """Make that call. Raises OSError."""
+    checked(make(*restricting(ruleset)))
 
 
 def _add(ruleset: int, path: str, rights: int) -> None:

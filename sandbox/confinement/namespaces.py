@@ -17,9 +17,11 @@ from sandbox.confinement.kernel import (
     SYS_MOVE_MOUNT,
     SYS_OPEN_TREE,
     SYS_PIVOT_ROOT,
+    SYS_SETNS,
+    Call,
+    call_of,
     checked,
     mount,
-    setns,
     syscall,
     unshare,
 )
@@ -154,11 +156,6 @@ def show(target: Path, fd: int) -> None:
     syscall(SYS_MOUNT_SETATTR, AT_FDCWD, bytes(target), AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
 
 
-def enter(kind: str, fd: int) -> None:
-    """Enter the namespace of this kind that `fd` (borrowed) stands for. Raises OSError."""
-    setns(fd, KINDS[kind])
-
-
-def enter_user_namespace() -> None:
-    """Be nobody in a user namespace of our own: no id is mapped, so that none can be assumed. Raises OSError."""
-    unshare(CLONE_NEWUSER)
+def entering(kind: str, fd: int) -> Call:
+    """Return the call that enters the namespace of this kind that `fd` (borrowed) stands for."""
+    return call_of(SYS_SETNS, fd, KINDS[kind])

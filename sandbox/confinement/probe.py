@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.confinement import capabilities, landlock, namespaces, seccomp
-from sandbox.confinement.confine import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, become, give_up_capabilities
+from sandbox.confinement.confine import (
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    becoming,
+    dropping_capabilities,
+    entering_user_namespace,
+    may_narrow_capabilities,
+    narrowing_capabilities,
+    take,
+)
 from sandbox.confinement.kernel import LIBC, SYS_CAPGET, checked, prctl, unshare
 from sandbox.confinement.policy import Layer
 
@@ -83,7 +92,7 @@ def _no_new_privs() -> None:
 
 def _not_dumpable() -> None:
     # Who has fewer capabilities than another may not look into it in any case.
-    capabilities.drop_all()
+    take(dropping_capabilities())
     prctl(PR_SET_DUMPABLE, 0)
     # By our number there, for /proc may be that of another PID namespace.
     environment = Path("/proc", Path("/proc/self").readlink(), "environ")
@@ -102,7 +111,9 @@ def listening() -> str | None:
 
 
 def _capabilities() -> None:
-    give_up_capabilities()
+    if may_narrow_capabilities():
+        take(narrowing_capabilities())
+    take(dropping_capabilities())
     if capabilities.effective():
         raise OSError("some are left")
 
@@ -110,7 +121,7 @@ def _capabilities() -> None:
 def _own_uid() -> None:
     ours = os.memfd_create("ours", os.MFD_CLOEXEC)
     os.fchmod(ours, 0o600)
-    become(SOME_UID)
+    take(becoming(SOME_UID, os.getppid()))
     if (os.getresuid(), os.getresgid(), os.getgroups()) != ((SOME_UID,) * 3, (SOME_UID,) * 3, []):
         raise OSError("it is somebody else still")
     if not is_refused(lambda: os.open(f"/proc/self/fd/{ours}", os.O_RDONLY), errno.EACCES):
@@ -181,7 +192,7 @@ def _connect(listener: socket.socket) -> None:
 
 def _user_namespace() -> None:
     uid = os.getuid()
-    namespaces.enter_user_namespace()
+    take(entering_user_namespace(os.getppid()))
     # EINVAL: there is no such user, not even who we were.
     if not is_refused(lambda: os.setresuid(uid, uid, uid), errno.EINVAL):
         raise OSError("users of others are in it")

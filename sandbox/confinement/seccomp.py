@@ -8,7 +8,7 @@ import ctypes
 import errno
 from typing import Final
 
-from sandbox.confinement.kernel import SYS_SECCOMP, syscall
+from sandbox.confinement.kernel import SYS_SECCOMP, call_of, checked, failure, make
 
 # linux/seccomp.h
 SECCOMP_SET_MODE_FILTER: Final = 1
@@ -27,17 +27,19 @@ class Program:
     def __init__(self, program: bytes) -> None:
         self._instructions = ctypes.create_string_buffer(program, len(program))
         self._described = _Description(len(program) // INSTRUCTION_BYTES, ctypes.addressof(self._instructions))
+        place = ctypes.addressof(self._described)
+        # Has the kernel run them at each system call of the thread from then on.
+        self.loading = call_of(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, 0, place)
+        # Does so, and returns the descriptor of those who listen.
+        self.loading_listening = call_of(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, place)
 
     def load(self) -> None:
-        """Have the kernel run them at each system call of this thread from now on. Raises OSError."""
-        self._load(0)
+        """Make the first call. Raises OSError."""
+        checked(make(*self.loading))
 
     def load_listening(self) -> int:
-        """Do so, and return the descriptor of those who listen, owned by the caller. Raises OSError."""
-        return self._load(SECCOMP_FILTER_FLAG_NEW_LISTENER)
-
-    def _load(self, flags: int) -> int:
-        return syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(self._described))
+        """Make the second, and return the descriptor, owned by the caller. Raises OSError."""
+        return checked(make(*self.loading_listening))
 
 
 class Filter:
@@ -53,11 +55,11 @@ class Filter:
         Raises OSError.
         """
         if self._listened_to is not None:
-            try:
-                return self._listened_to.load_listening()
-            except OSError as error:
-                # A kernel that has none; and one of them is all that a process may have, even where a container's is.
-                if error.errno not in (errno.EINVAL, errno.EBUSY):
-                    raise
-        self._program.load()
+            if (listener := make(*self._listened_to.loading_listening)) >= 0:
+                return listener
+            # A kernel that has none; and one of them is all that a process may have, even where a container's is.
+            if (error := failure()).errno not in (errno.EINVAL, errno.EBUSY):
+                raise error
+        if make(*self._program.loading) < 0:
+            raise failure()
         return NO_LISTENER

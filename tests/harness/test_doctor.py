@@ -12,7 +12,7 @@ import pytest
 from harness import cli, doctor
 from harness.doctor import Finding, examine, is_complete, report
 from sandbox.confinement import namespaces, probe
-from sandbox.confinement.confine import PR_SET_NO_NEW_PRIVS, become
+from sandbox.confinement.confine import PR_SET_NO_NEW_PRIVS, Step, becoming
 from sandbox.confinement.kernel import prctl
 from sandbox.confinement.policy import Layer
 from sandbox.confinement.seccomp import Program
@@ -69,10 +69,10 @@ def nothing(*_: object, **__: object) -> int:
     return 0
 
 
-def become_in_name(uid: int) -> None:
+def becoming_in_name(uid: int, parent: int) -> list[Step]:
     """Have the ids of another, and keep the powers of root."""
     prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
-    become(uid)
+    return becoming(uid, parent)
 
 
 def refuse(*_: object) -> None:
@@ -87,9 +87,9 @@ SPOILT: Final[dict[str, tuple[Layer, dict[str, object], str]]] = {
         {"probe.prctl": nothing},
         "another process of the same user can look into it",
     ),
-    "capabilities": (Layer.CAPABILITIES, {"probe.give_up_capabilities": nothing}, "some are left"),
-    "own_uid": (Layer.OWN_UID, {"probe.become": nothing}, "it is somebody else still"),
-    "own_uid with powers": (Layer.OWN_UID, {"probe.become": become_in_name}, "it opens what is another's alone"),
+    "capabilities": (Layer.CAPABILITIES, {"probe.take": nothing}, "some are left"),
+    "own_uid": (Layer.OWN_UID, {"probe.take": nothing}, "it is somebody else still"),
+    "own_uid with powers": (Layer.OWN_UID, {"probe.becoming": becoming_in_name}, "it opens what is another's alone"),
     "ipc_namespace": (Layer.IPC_NAMESPACE, {"probe.unshare": nothing}, "it is the same one as before"),
     "ipc_namespace with memory": (Layer.IPC_NAMESPACE, {"probe._leave": nothing}, "memory of others is in it"),
     "uts_namespace": (Layer.UTS_NAMESPACE, {"probe.unshare": nothing}, "it is the same one as before"),
@@ -109,11 +109,7 @@ SPOILT: Final[dict[str, tuple[Layer, dict[str, object], str]]] = {
         {"probe._leave": nothing, "probe._connect": refuse},
         "there is a way out of it",
     ),
-    "user_namespace": (
-        Layer.USER_NAMESPACE,
-        {"namespaces.enter_user_namespace": nothing},
-        "users of others are in it",
-    ),
+    "user_namespace": (Layer.USER_NAMESPACE, {"probe.take": nothing}, "users of others are in it"),
     "empty_root": (Layer.EMPTY_ROOT, {"probe.unshare": nothing}, "it is the same one as before"),
     "empty_root with files": (Layer.EMPTY_ROOT, {"namespaces.make_root": nothing}, "it is not empty"),
     "landlock": (Layer.LANDLOCK, {"landlock.restrict": nothing}, "files can be opened"),

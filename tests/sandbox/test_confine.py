@@ -7,13 +7,14 @@ from typing import Final
 import pytest
 
 from sandbox.confinement import confine
-from sandbox.confinement.kernel import PR_SET_PDEATHSIG, prctl
+from sandbox.confinement.kernel import PR_SET_PDEATHSIG, SYS_GETPPID, SYS_PRCTL, SYS_SETRESUID, SYS_UNSHARE, make, prctl
 from tests.children import fork
 from tests.kernel import until
 
-CHANGES: Final[dict[str, tuple[str, Callable[[], None]]]] = {
-    "another uid": ("os.setresuid", lambda: confine.become(os.getuid())),
-    "a user namespace": ("sandbox.confinement.namespaces.enter_user_namespace", confine.enter_user_namespace),
+# By which call the ids change, and the steps from the zygote's process id.
+CHANGES: Final[dict[str, tuple[int, Callable[[int], list[confine.Step]]]]] = {
+    "another uid": (SYS_SETRESUID, lambda zygote: confine.becoming(os.getuid(), zygote)),
+    "a user namespace": (SYS_UNSHARE, confine.entering_user_namespace),
 }
 
 
@@ -23,7 +24,7 @@ def test_a_worker_whose_zygote_ends_while_its_ids_change_does_not_outlive_it(
     change: str, zygote_ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel forgets the signal with the ids: a zygote that ends then ends nobody, without a PID namespace."""
-    patched, put_on = CHANGES[change]
+    changing, steps_of = CHANGES[change]
     told, tell = os.pipe()
     zygote = fork()
     if not zygote:
@@ -35,17 +36,19 @@ def test_a_worker_whose_zygote_ends_while_its_ids_change_does_not_outlive_it(
             os.read(gate, 1)
             os._exit(0)
 
-        def ids_change(*_: int) -> None:
-            prctl(PR_SET_PDEATHSIG, 0)
-            if zygote_ends:
-                os.close(opened)
-                until(lambda: os.getppid() != parent, "the zygote is gone")
+        def made(number: int, *arguments: int) -> int:
+            if number in (SYS_PRCTL, SYS_GETPPID):
+                return make(number, *arguments)
+            if number == changing:
+                prctl(PR_SET_PDEATHSIG, 0)
+                if zygote_ends:
+                    os.close(opened)
+                    until(lambda: os.getppid() != parent, "the zygote is gone")
+            return 0
 
-        for name in ("os.setgroups", "os.setresgid", "os.setresuid"):
-            monkeypatch.setattr(name, lambda *_: None)
-        monkeypatch.setattr(patched, ids_change)
+        monkeypatch.setattr(confine, "make", made)
         try:
-            put_on()
+            confine.take(steps_of(parent))
             os.write(tell, b"went on")
         except ProcessLookupError:
             os.write(tell, b"ended")

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sandbox.confinement.confine import become, enter_user_namespace
+from sandbox.confinement.confine import becoming, entering_user_namespace, take
 from sandbox.confinement.kernel import LIBC, checked, die_with_parent
 from tests.children import in_child
 
@@ -26,7 +26,7 @@ def signal_when_the_parent_dies() -> int:
 @in_child
 def test_whoever_became_another_still_dies_with_its_parent() -> None:
     die_with_parent()
-    become(SOMEBODY)
+    take(becoming(SOMEBODY, os.getppid()))
     assert os.getresuid() == os.getresgid() == (SOMEBODY,) * 3
     assert os.getgroups() == []
     assert signal_when_the_parent_dies() == signal.SIGKILL
@@ -43,6 +43,6 @@ def test_to_change_the_ids_alone_would_forget_it() -> None:
 @in_child
 def test_whoever_is_nobody_still_dies_with_its_parent() -> None:
     die_with_parent()
-    enter_user_namespace()
+    take(entering_user_namespace(os.getppid()))
     assert os.getuid() == 65534
     assert signal_when_the_parent_dies() == signal.SIGKILL
