@@ -21,12 +21,14 @@ The manifest says what to do then; the supervisor wrote it (as marshal does), an
     invalid                      with which status it ends where it cannot be executed; None: as a shell would
 """
 
+import _signal  # type: ignore[import-not-found]  # signal wraps each number and handler in an enum
 import _socket
 import atexit
 import fcntl
 import importlib
 import marshal
 import os
+import random
 import resource
 import select
 import signal
@@ -63,6 +65,8 @@ def start(terms: Mapping[str, Any], confinement: Confinement, sock: _socket.sock
     """Become a worker on these terms, which is told on `sock` (borrowed) who it is, and runs when `gate` has ended."""
     status, problem, parent = 1, None, os.getppid()
     try:
+        forget_the_zygote()
+        differ()
         try:
             confinement.enter()
             limit(terms["limits"])
@@ -72,7 +76,7 @@ def start(terms: Mapping[str, Any], confinement: Confinement, sock: _socket.sock
             # It can be told once stderr is in its place.
             problem = error
         if not is_told(sock):
-            rehearse()
+            warm_up()
         told, placements = what_to_become(sock)
         # It must never again close a number that is the worker's from here on.
         told_by, gate = place_descriptors(placements, (sock.detach(), gate))
@@ -89,6 +93,19 @@ def start(terms: Mapping[str, Any], confinement: Confinement, sock: _socket.sock
         finish(status)
 
 
+def forget_the_zygote() -> None:
+    """Have signals do what they do to any program."""
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+def differ() -> None:
+    """Have what would otherwise be the same in all forks differ."""
+    random.seed()
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does by itself
+
+
 def is_told(sock: _socket.socket) -> bool:
     """Say whether the supervisor has said what to become, at least the beginning of it."""
     poller = select.poll()
@@ -96,9 +113,9 @@ def is_told(sock: _socket.socket) -> bool:
     return bool(poller.poll(0))
 
 
-def rehearse() -> None:
+def warm_up() -> None:
     """Go through much of what any worker does, in vain: the pages that it touches are our own by the time it counts."""
-    exec(compile("def main(worker):\n    return 0\n", "rehearsal", "exec"), {})  # noqa: S102
+    exec(compile("def main(worker):\n    return 0\n", "warming up", "exec"), {})  # noqa: S102
     PathFinder.find_spec("a module that there is none of")
     Imports((), Inbox(Imc("socketpair"), None))
 

@@ -33,7 +33,6 @@ No worker runs before all are confined: one that fills its user's quota of descr
 supervisor, the zygote and the forks from passing those of the others.
 """
 
-import _signal  # type: ignore[import-not-found]  # signal wraps each number and handler in an enum
 import _socket
 import atexit
 import ctypes
@@ -42,12 +41,10 @@ import gc
 import importlib
 import json
 import os
-import random
 import select
 import signal
 import struct
 import sys
-import threading
 import traceback
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
@@ -60,6 +57,8 @@ from sandbox.confinement.kernel import DIE_WITH_PARENT, LIBC, checked, die_with_
 from sandbox.confinement.policy import Layer
 from sandbox.confinement.probe import lacking
 from sandbox.descriptors import over
+from sandbox.heap import fill_holes
+from sandbox.rehearsal import rehearse
 from sandbox.start import read_manifest, start
 from sandbox.transport import receive_packet, send_packet, seqpacket_pair
 from sandbox.world import confinements_of
@@ -103,9 +102,11 @@ def main() -> NoReturn:
     # Where a worker hangs, the supervisor asks for its stack, on what is its stderr by then. An exec forgets it.
     faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
     die_with_parent()
+    told_by = over(rehearse(told_by.detach()))
+    # A worker has what its program leaves to it.
+    atexit._clear()  # noqa: SLF001 - what is there is ours
     # What is here now, all zygotes have in common.
-    gc.collect()
-    gc.freeze()
+    settle()
     while (packet := receive_packet(told_by, bytearray(1))).fds:
         lifeline, stderr = packet.fds
         launch(over(lifeline), stderr, told_by)
@@ -185,15 +186,9 @@ def fork() -> int:
     """Fork, and do nothing of what Python's own fork does in the child. Returns the pid, or 0. Raises OSError.
 
     That would be for what other threads left behind, and here are none; it would touch, and so have the kernel copy,
-    more of our memory than all that a worker does until its program runs. What matters of it is in `differ`.
+    more of our memory than all that a worker does until its program runs. What matters of it is `start.differ`.
     """
     return checked(LIBC.fork())
-
-
-def differ() -> None:
-    """Have what would otherwise be the same in all forks differ."""
-    random.seed()
-    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does by itself
 
 
 def map_ids(uid: int, gid: int) -> None:
@@ -205,6 +200,17 @@ def map_ids(uid: int, gid: int) -> None:
 def tell(lifeline: _socket.socket, message: Mapping[str, Any], *fds: int) -> None:
     """Send a message to the supervisor. The descriptors are borrowed. Raises OSError where it is gone."""
     send_packet(lifeline, (json.dumps(message).encode(),), fds)
+
+
+def wake(*_: object) -> None:
+    """Do nothing about a signal: that it came is seen where the zygote waits."""
+
+
+def settle() -> None:
+    """Collect now, then leave what is here alone: a collection in a worker would write to pages that all share."""
+    gc.collect()
+    fill_holes()
+    gc.freeze()
 
 
 class Zygote:
@@ -223,10 +229,10 @@ class Zygote:
         os.set_blocking(self._wakeup.fileno(), False)
         os.set_blocking(self._wakeup_writer.fileno(), False)
         signal.set_wakeup_fd(self._wakeup_writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, wake)
         # An init is deaf to what it has no handler for, and Python has one for SIGINT.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._settle()
+        settle()
         poller = select.poll()
         poller.register(self._lifeline.fileno(), select.POLLIN)
         poller.register(self._wakeup.fileno(), select.POLLIN)
@@ -241,11 +247,6 @@ class Zygote:
                     self._take_request(buffer)
         except (BrokenPipeError, ConnectionResetError):
             self._end()
-
-    def _settle(self) -> None:
-        """Collect now, then leave what is here alone: a collection in a worker would write to pages that all share."""
-        gc.collect()
-        gc.freeze()
 
     def _end(self) -> NoReturn:
         """End, and with us, where we are init, all that we ever forked; else at least the workers themselves."""
@@ -298,7 +299,7 @@ class Zygote:
             return str(error)
         # The import system looks there once, and remembers how.
         PathFinder.find_spec("", common["folders"])
-        self._settle()
+        settle()
         return None
 
     def _reap(self) -> None:
@@ -320,11 +321,6 @@ class Zygote:
                 os._exit(1)
             if self._gate_holder >= 0:
                 os.close(self._gate_holder)
-            _signal.set_wakeup_fd(-1)
-            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-            atexit._clear()  # noqa: SLF001 - what is there is the zygote's
-            differ()
             number = terms["confinement"]
             confinement = NOTHING if number is None else self._confinements[number]
             start(terms, confinement, over(told_by), self._gate)
