@@ -18,15 +18,18 @@ from typing import Any, Final
 
 import sandbox.programs
 from sandbox.abi import CONTROL_CHANNEL, CONTROL_CHANNEL_NAME, SERVICE_PORT, SERVICE_PORT_ADDRESS, UNUSED_NAME
-from sandbox.confinement.confine import NOTHING, PARENT, take
+from sandbox.confinement.confine import NOTHING, PARENT, becoming, put_on
+from sandbox.confinement.policy import Layer
 from sandbox.descriptors import over
 from sandbox.heap import fill_holes, gather
 from sandbox.start import (
     KEPT,
+    UNDERSTUDY,
     cut,
     differ,
     forget_the_zygote,
     is_told,
+    limit,
     limit_open_files,
     place_descriptors,
     run_program,
@@ -38,7 +41,7 @@ from sandbox.transport import send_packet, seqpacket_pair
 
 # Python writes into a function when it is called for the eighth time, and again when what it wrote is reached.
 TIMES: Final = 10
-PROGRAM: Final = "understudy"
+PROGRAM: Final = UNDERSTUDY.rpartition(".")[2]
 # As the supervisor tells it of a worker that has nothing but what all have.
 TOLD: Final[Mapping[str, Any]] = {
     "name": PROGRAM,
@@ -93,7 +96,11 @@ def live(kept: int) -> int:
     differ()
     NOTHING.enter()
     NOTHING.give_up(0)
-    take([(PARENT, os.getppid())])
+    put_on([(Layer.OWN_UID, [(PARENT, os.getppid())])])
+    # Not taken.
+    becoming(0, 0)
+    # No limit is lowered by it.
+    limit({"RLIMIT_NOFILE": 0})
     sock = over(told_by)
     is_told(sock)
     warm_up()

@@ -37,10 +37,10 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.machinery import PathFinder
 from itertools import count, pairwise
 from typing import Any, Final, NoReturn
 
+from sandbox import control
 from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.confinement.confine import Confinement, LayerError
 from sandbox.confinement.seccomp import NO_LISTENER
@@ -57,6 +57,8 @@ TOLD_BYTES: Final = 4096
 CONFINED: Final = b"confined"
 # None of 0, 1 and 2, even where the worker is to have none of them.
 FIRST_KEPT: Final = 3
+# A program like any other, that is ours.
+UNDERSTUDY: Final = "sandbox.programs.understudy"
 # What is never collected.
 KEPT: Final[list[Worker]] = []
 
@@ -115,8 +117,12 @@ def is_told(sock: _socket.socket) -> bool:
 
 def warm_up() -> None:
     """Go through much of what any worker does, in vain: the pages that it touches are our own by the time it counts."""
-    exec(compile("def main(worker):\n    return 0\n", "warming up", "exec"), {})  # noqa: S102
-    PathFinder.find_spec("a module that there is none of")
+    exec(compile("def main(worker):\n    return 0\n", UNDERSTUDY, "exec"), {})  # noqa: S102 - what is imported may be compiled
+    # It cannot be where nothing of ours may be read.
+    with suppress(ImportError, OSError):
+        importlib.import_module(UNDERSTUDY)
+        del sys.modules[UNDERSTUDY]
+    control.encode(control.ANNOUNCE, "ready")
     Imports((), Inbox(Imc("socketpair"), None))
 
 

@@ -1,4 +1,4 @@
-"""The worker that the launcher is while it rehearses."""
+"""The worker that the launcher is while it rehearses; a fork imports it in vain, to warm up."""
 
 from sandbox.worker import Worker
 
