@@ -29,6 +29,8 @@ DEATH_SECONDS: Final = 10.0
 # SCM_RIGHTS takes 253 in one packet; one of them is the manifest.
 DESCRIPTORS_A_PACKET: Final = 200
 ANSWER_BYTES: Final = 4096
+# Who has just become a worker needs a processor for about as long, and so does a fork that nobody waits for yet.
+AHEAD_SECONDS: Final = 0.002
 
 
 class ZygoteError(Exception):
@@ -93,6 +95,8 @@ class Zygote:
         # Who is to come and has not been forked, and who has been, ahead of need.
         self._expected: dict[Terms, None] = {}
         self._ahead: dict[Terms, asyncio.Future[Fork]] = {}
+        # When the next one is asked for.
+        self._following: asyncio.TimerHandle | None = None
         self._running: dict[int, Process] = {}
         self._pidfds: list[int] = []
         self._ways: list[_socket.socket] = []
@@ -148,27 +152,44 @@ class Zygote:
         try:
             await self._tell(fork.sock, manifest, table)
             (confined or close_all)(await answered(fork.sock))
-            # Whoever becomes a worker goes first.
-            await self._fork_ahead()
+            self._expect_nobody_soon()
+            self._following = self._loop.call_later(AHEAD_SECONDS, self._fork_ahead)
         except (BrokenPipeError, ConnectionResetError):
             """Somebody ended it already, which its exit status will tell."""
         finally:
             fork.sock.close()
         return fork.process
 
-    async def _fork_ahead(self) -> None:
-        """Have one fork ready for whoever is next. Raises ZygoteError."""
+    def _expect_nobody_soon(self) -> None:
+        """Ask for no fork that nobody waits for."""
+        if self._following is not None:
+            self._following.cancel()
+
+    def _fork_ahead(self) -> None:
+        """Have one fork ready for whoever is next, if the zygote can be asked at once: else they ask for themselves."""
         if self._expected and not self._ahead:
             following = next(iter(self._expected))
-            self._ahead[following] = await self._fork(following)
+            request, forked = self._request_of(following)
+            try:
+                send_packet(self._sock, (request,), nonblock=True)
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                self._expected[following] = None
+                del self._forking[self._last_id]
+            else:
+                self._ahead[following] = forked
 
     async def _fork(self, terms: Terms) -> asyncio.Future[Fork]:
         """Ask for a fork. Raises ZygoteError."""
+        request, forked = self._request_of(terms)
+        await self._send(request)
+        return forked
+
+    def _request_of(self, terms: Terms) -> tuple[bytes, asyncio.Future[Fork]]:
+        """Return a request for a fork, and what comes of it."""
         self._expected.pop(terms, None)
         self._last_id += 1
         forked = self._forking[self._last_id] = self._loop.create_future()
-        await self._send(json.dumps({"fork": self._last_id, "terms": told_of(terms)}).encode())
-        return forked
+        return json.dumps({"fork": self._last_id, "terms": told_of(terms)}).encode(), forked
 
     async def lacking(self, layers: Iterable[Layer]) -> dict[Layer, str]:
         """Return which of the layers do not work here, each with what the kernel says. Raises ZygoteError."""
@@ -189,7 +210,7 @@ class Zygote:
         if said is not None:
             raise MissingLayerError(f"the workers cannot be confined: {said}")
         self._expected = dict.fromkeys(expected)
-        await self._fork_ahead()
+        self._fork_ahead()
 
     async def go(self) -> None:
         """Let the workers run that were forked so far, and all later ones at once. Raises ZygoteError."""
@@ -259,6 +280,7 @@ class Zygote:
 
     def _lost(self, why: str) -> None:
         """Let everybody who waits for the zygote know that they wait in vain."""
+        self._expect_nobody_soon()
         self._loop.remove_reader(self._sock.fileno())
         error = ZygoteError(why)
         fail(self._born, error)
@@ -278,6 +300,7 @@ class Zygote:
 
     async def stop(self) -> None:
         """End the zygote and all that it forked, and return when they are gone."""
+        self._expect_nobody_soon()
         self._loop.remove_reader(self._sock.fileno())
         try:
             # Where the zygote is init, the kernel ends all others before the zygote itself is gone.
