@@ -21,6 +21,7 @@ The manifest says what to do then; the supervisor wrote it (as marshal does), an
     invalid                      with which status it ends where it cannot be executed; None: as a shell would
 """
 
+import _random
 import _signal  # type: ignore[import-not-found]  # signal wraps each number and handler in an enum
 import _socket
 import atexit
@@ -104,7 +105,8 @@ def forget_the_zygote() -> None:
 
 def differ() -> None:
     """Have what would otherwise be the same in all forks differ."""
-    random.seed()
+    # As random.seed() does, without a look at what it might be given: at seven types, in as many pages.
+    _random.Random.seed(random._inst)  # noqa: SLF001
     threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does by itself
 
 
