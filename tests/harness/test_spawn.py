@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from harness import spawn
 from harness.launcher import ROOT
 from harness.spawn import Terms, Zygote, pid_of
 from tests.children import children
@@ -56,6 +57,34 @@ def test_a_worker_that_is_forked_after_go_runs_at_once_with_what_it_was_given() 
             await zygote.go()
             late = [await zygote.spawn(Terms(), PASSES, dict.fromkeys(range(3), nothing)) for _ in range(2)]
             return [await process.exited for process in late]
+        finally:
+            os.close(nothing)
+            await zygote.stop()
+
+    assert asyncio.run(statuses()) == [0, 0]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_whoever_is_expected_runs_whether_or_not_the_zygote_could_be_asked_ahead(
+    asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise BlockingIOError
+
+    async def statuses() -> list[int]:
+        zygote = await Zygote.start()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            await zygote.go()
+            zygote._expected[Terms()] = None
+            with monkeypatch.context() as patched:
+                if not asked:
+                    patched.setattr(spawn, "send_packet", full)
+                zygote._fork_ahead()
+            assert bool(zygote._ahead) == asked
+            assert bool(zygote._expected) != asked
+            processes = [await zygote.spawn(Terms(), PASSES, dict.fromkeys(range(3), nothing)) for _ in range(2)]
+            return [await process.exited for process in processes]
         finally:
             os.close(nothing)
             await zygote.stop()
