@@ -5,7 +5,9 @@ even be that socket: one that lies in the queue of a socket, in the queue of a s
 one. Only a task that is exiting is spared. So a thread with a file table of its own holds what we close, and exits:
 
     supervisor:  bury(fds) … start a thread ─────> close(fds): never the last ones ──────────┐
-    thread:                      unshare(CLONE_FILES): a copy of every descriptor ── exits: the last ones, at once
+    thread:                      unshare(CLONE_FILES): a copy of these fds ───────── exits: the last ones, at once
+
+It copies all that we have, and closes the rest before we go on: nobody may find something open that we have closed.
 
 Where unshare(2) is forbidden, the descriptors themselves are closed without lingering, and what lies in them is not.
 """
@@ -15,6 +17,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
 from sandbox.transport import discard
@@ -56,7 +59,8 @@ class Undertaker:
 
 def close_all(fds: Iterable[int]) -> None:
     """Close `fds` without waiting for anything that is in them."""
-    bearer = Bearer()
+    fds = list(fds)
+    bearer = Bearer(fds)
     try:
         bearer.start()
     except RuntimeError:
@@ -73,10 +77,11 @@ def close_all(fds: Iterable[int]) -> None:
 
 
 class Bearer(threading.Thread):
-    """Holds a copy of every descriptor that we have, until it `may_go`; or has `failed` to copy them."""
+    """Holds a copy of `fds`, and of nothing else, until it `may_go`; or has `failed` to copy them."""
 
-    def __init__(self) -> None:
+    def __init__(self, fds: Iterable[int]) -> None:
         super().__init__(name="bearer", daemon=True)
+        self._edges = (-1, *sorted(fds), os.sysconf("SC_OPEN_MAX"))
         self.holds = threading.Event()
         self.may_go = threading.Event()
         self.failed = False
@@ -84,5 +89,8 @@ class Bearer(threading.Thread):
     def run(self) -> None:
         """Copy, wait, exit."""
         self.failed = _LIBC.unshare(CLONE_FILES) != 0
+        if not self.failed:
+            for before, after in pairwise(self._edges):
+                os.closerange(before + 1, after)
         self.holds.set()
         self.may_go.wait()

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from harness import undertaker
-from harness.undertaker import Undertaker, close_all
+from harness.undertaker import Bearer, Undertaker, close_all
 from tests.kernel import OpenDescriptors, until
 
 LINGERS = 2
@@ -64,6 +64,23 @@ def test_what_is_closed_is_really_closed() -> None:
         close_all([left.detach()])
         right.settimeout(5)
         assert right.recv(1) == b""
+
+
+def test_whoever_holds_it_meanwhile_holds_nothing_else() -> None:
+    ours, theirs = socket.socketpair()
+    buried = os.dup(0)
+    bearer = Bearer([buried])
+    bearer.start()
+    bearer.holds.wait()
+    try:
+        ours.close()
+        theirs.settimeout(5)
+        assert theirs.recv(1) == b""
+    finally:
+        bearer.may_go.set()
+        bearer.join()
+        theirs.close()
+        os.close(buried)
 
 
 def test_no_thread_stays() -> None:
