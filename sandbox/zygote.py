@@ -232,7 +232,6 @@ class Zygote:
         signal.signal(signal.SIGCHLD, wake)
         # An init is deaf to what it has no handler for, and Python has one for SIGINT.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        settle()
         poller = select.poll()
         poller.register(self._lifeline.fileno(), select.POLLIN)
         poller.register(self._wakeup.fileno(), select.POLLIN)
