@@ -180,10 +180,14 @@ def bench(
 
     names = figures.chosen(only or (), with_suite=suite)
     require_writable(json, svg)
+    if json.resolve() == svg.resolve():
+        raise UsageError(f"--json and --svg: two files, not twice {json}")
     measured_on = machine()
     lines, complete = interrupts.run(figures.measured(names, lambda name: typer.echo(f"{name} …", err=True)))
+    # Before anything is told, which may fail: it took minutes.
+    written = files.write(measured_on, lines, json, svg)
     typer.echo(table.table(measured_on, lines))
-    typer.echo(f"\nwritten: {', '.join(map(str, files.write(measured_on, lines, json, svg)))}")
+    typer.echo(f"\nwritten: {', '.join(map(str, written))}")
     raise typer.Exit((Status.PASSED if complete else Status.UNSUPPORTED).exit_code)
 
 

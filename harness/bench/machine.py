@@ -20,17 +20,17 @@ def machine() -> dict[str, str]:
 
 def commit() -> str:
     """Return the commit of the checkout, and whether anything in it differs; "unknown" where there is none."""
-    command = [
-        "git",
-        "-C",
-        str(Path(harness.__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    root = Path(harness.__file__).resolve().parent.parent
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        # We may be installed somewhere in a repository that is another's.
+        if Path(said_by_git(root, "rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown"
+        return said_by_git(root, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def said_by_git(folder: Path, *arguments: str) -> str:
+    """Return what git says in this folder. Raises OSError, CalledProcessError."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -5,11 +5,12 @@ entry point of `imclab`; a script of a few lines is nearer to what its users hav
 """
 
 import runpy
+import signal
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,18 @@ def script() -> Iterator[types.ModuleType]:
 
 
 @contextmanager
+def nobody_interrupted() -> Iterator[None]:
+    """Have what is started meanwhile be deaf to ^C, which the terminal sends to all: to end it is our business."""
+    # Which ends what is said here, where it is not there yet.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def idle_children(count: int) -> Iterator[list[int]]:
     """Have children, started by spawn, that wait to be told something; yield their process ids."""
     spawn = get_context("spawn")
@@ -39,7 +52,8 @@ def idle_children(count: int) -> Iterator[list[int]]:
         for _ in range(count):
             ours, theirs = spawn.Pipe()
             child = spawn.Process(target=main.idle, args=(theirs,))
-            child.start()
+            with nobody_interrupted():
+                child.start()
             # In the end the last comes first: a child that saw its pipe end would complain.
             held.callback(ours.close)
             held.callback(child.join)

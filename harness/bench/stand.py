@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from harness.bench.runs import NotMeasured, plan_of
-from harness.events import WorkerStarted
+from harness.events import Event, WorkerStarted
 from harness.member import Member
 from harness.supervisor import STARTS_AT_ONCE, Run
 from harness.verdict import Verdict
@@ -52,6 +52,11 @@ class Stand:
                 await self.start_one()
 
         await asyncio.gather(*(start() for _ in self._run.members))
+
+    @property
+    def events(self) -> list[Event]:
+        """What has happened so far."""
+        return list(self._run.journal.events)
 
     @property
     def pids(self) -> list[int]:

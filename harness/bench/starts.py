@@ -1,8 +1,11 @@
 """How long it takes to start a process: a strictly confined worker, beside what starts processes otherwise.
 
 All are asked for from the same process, warm, one after the other: the zygote and the forkserver are there already, and
-what they load is loaded. Ours is done when the worker announces itself, a native one when it has ended; a peer when it
-has ended, for none of them tells before.
+what they load is loaded. So is the fork that becomes the worker: it was made, and its layers put on, while a peer had
+its turn, as it is while a topology does something else than to start workers. Ours is done when the worker announces
+itself, a native one when it has ended; a peer when it has ended, which with multiprocessing is what its users write.
+
+What all of it takes, whoever waits for it or not, is told beside it: workers to their ends, one right after the other.
 """
 
 import os
@@ -11,10 +14,11 @@ import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
+from statistics import median
 from typing import Final
 
 from harness.bench.lines import Bound, Compared, Line, Reach, Told
-from harness.bench.multiprocess import script
+from harness.bench.multiprocess import nobody_interrupted, script
 from harness.bench.rounds import Attempt, taking_turns
 from harness.bench.stand import Stand
 
@@ -25,9 +29,12 @@ FORKSERVER: Final = "multiprocessing forkserver"
 SPAWN: Final = "multiprocessing spawn"
 BWRAP: Final = "bwrap --unshare-all /bin/true"
 SEL_LDR: Final = "sel_ldr, to the first message"
+IN_A_ROW: Final = "strict Python worker, to its end, in a row"
+BWRAP_IN_A_ROW: Final = f"{BWRAP}, in a row"
 
 ROUNDS: Final = 7
 TURNS: Final = 10
+ROW: Final = 10
 BUBBLEWRAP: Final = ("--unshare-all", "--ro-bind", "/", "/", "/bin/true")
 
 
@@ -35,7 +42,7 @@ async def measure() -> list[Line]:
     """Start workers and peers in turn."""
     bubblewrap = shutil.which("bwrap")
     async with (
-        Stand.of("start", kind="python", workers=1 + ROUNDS * TURNS) as python,
+        Stand.of("start", kind="python", workers=1 + ROUNDS * (TURNS + ROW)) as python,
         Stand.of("start", kind="native", workers=1 + ROUNDS * TURNS) as native,
     ):
         with script() as main:
@@ -50,6 +57,12 @@ async def measure() -> list[Line]:
             # The first of each has to load what the others find there.
             await taking_turns(attempts, rounds=1, turns=1)
             taken = await taking_turns(attempts, ROUNDS, TURNS)
+        if bubblewrap is not None:
+            rows: dict[str, Attempt] = {
+                IN_A_ROW: lambda: workers_in_a_row(python),
+                BWRAP_IN_A_ROW: lambda: bubblewraps_in_a_row(bubblewrap),
+            }
+            taken |= await taking_turns(rows, ROUNDS, turns=1)
     return lines_of(taken)
 
 
@@ -66,8 +79,33 @@ def lines_of(taken: Mapping[str, Sequence[float]]) -> list[Line]:
         compared(PYTHON, SPAWN, 0.08),
         compared(PYTHON, BWRAP, 0.8),
         Told(FIGURE, PYTHON, SEL_LDR, "2.3 to 4.4 ms where it was measured; it is not here to run"),
+        in_a_row(taken),
         compared(NATIVE, BWRAP, 1.1),
     ]
+
+
+def in_a_row(taken: Mapping[str, Sequence[float]]) -> Told:
+    """Return what workers and bubblewraps took one right after the other."""
+    if IN_A_ROW not in taken:
+        return Told(FIGURE, IN_A_ROW, BWRAP, "not installed")
+    ours, theirs = median(taken[IN_A_ROW]), median(taken[BWRAP_IN_A_ROW])
+    return Told(FIGURE, IN_A_ROW, BWRAP, f"{ours:.3g} ms each, beside {theirs:.3g} ms")
+
+
+async def workers_in_a_row(stand: Stand) -> float:
+    """Return the milliseconds that each of them takes."""
+    began = time.perf_counter()
+    for _ in range(ROW):
+        await until_its_end(stand)
+    return since(began) / ROW
+
+
+def bubblewraps_in_a_row(file: str) -> float:
+    """Return the milliseconds that each of them takes."""
+    began = time.perf_counter()
+    for _ in range(ROW):
+        by_bubblewrap(file)
+    return since(began) / ROW
 
 
 async def until_ready(stand: Stand) -> float:
@@ -90,7 +128,8 @@ async def until_its_end(stand: Stand) -> float:
 def by_multiprocessing(process: BaseProcess) -> float:
     """Return the milliseconds that it takes from its start to its end."""
     began = time.perf_counter()
-    process.start()
+    with nobody_interrupted():
+        process.start()
     process.join()
     return since(began)
 

@@ -16,6 +16,7 @@ from harness.waiting import readable
 FIGURE: Final = "suite"
 WHAT: Final = "make test-sandbox"
 SECONDS_MAX: Final = 1800.0
+STOP_SECONDS: Final = 20.0
 CHECKOUT: Final = Path(harness.__file__).resolve().parent.parent
 NOT_ASKED_FOR: Final = Told(FIGURE, WHAT, "", "not measured: say --suite")
 
@@ -48,5 +49,10 @@ async def status_of(command: list[str], said: IO[bytes]) -> int:
         finally:
             os.close(pidfd)
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+                # As ^C: by SIGTERM, pytest would leave what its fixtures have made.
+                os.killpg(process.pid, signal.SIGINT)
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
     return process.returncode

@@ -84,8 +84,9 @@ def test_what_cannot_be_measured_here_is_69_and_the_rest_is_told(
         (["--only", "quik"], "imclab: --only quik: there are quick, impossible, suite\n"),
         (["--json", "no/bench.json"], "imclab: no/bench.json: there is no folder no\n"),
         (["--svg", "."], "imclab: .: it cannot be written\n"),
+        (["--json", "x", "--svg", "./x"], "imclab: --json and --svg: two files, not twice x\n"),
     ],
-    ids=["figure", "folder", "file"],
+    ids=["figure", "folder", "file", "one file"],
 )
 def test_a_mistake_is_told_before_anything_is_measured(
     arguments: list[str], said: str, bench: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -99,6 +100,18 @@ def test_the_commit_is_the_checkout_s() -> None:
     head = subprocess.run([str(GIT), "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert head.startswith(commit().removesuffix("-dirty"))
     assert len(commit()) >= 12
+
+
+def test_in_somebody_else_s_repository_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "installed" / "harness"
+    package.mkdir(parents=True)
+    for command in (
+        ["init", "--quiet"],
+        ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm.", "--allow-empty"],
+    ):
+        subprocess.run([str(GIT), "-C", str(tmp_path), *command], check=True)
+    monkeypatch.setattr("harness.bench.machine.harness.__file__", str(package / "__init__.py"))
+    assert commit() == "unknown"
 
 
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

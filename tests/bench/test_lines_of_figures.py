@@ -22,11 +22,14 @@ SEL_LDR = "2.3 to 4.4 ms where it was measured; it is not here to run"
 
 
 def test_starts_are_compared_with_each_way_to_start() -> None:
-    assert told(starts.lines_of(STARTS | {starts.BWRAP: [5.0]})) == {
+    assert told(
+        starts.lines_of(STARTS | {starts.BWRAP: [5.0], starts.IN_A_ROW: [4.0], starts.BWRAP_IN_A_ROW: [3.0]})
+    ) == {
         (starts.PYTHON, starts.FORKSERVER): 0.25,
         (starts.PYTHON, starts.SPAWN): 0.04,
         (starts.PYTHON, starts.BWRAP): 0.4,
         (starts.PYTHON, starts.SEL_LDR): SEL_LDR,
+        (starts.IN_A_ROW, starts.BWRAP): "4 ms each, beside 3 ms",
         (starts.NATIVE, starts.BWRAP): 0.8,
     }
 
@@ -37,6 +40,7 @@ def test_without_bubblewrap_its_lines_say_so_and_the_others_stay() -> None:
         (starts.PYTHON, starts.SPAWN): 0.04,
         (starts.PYTHON, starts.BWRAP): "not installed",
         (starts.PYTHON, starts.SEL_LDR): SEL_LDR,
+        (starts.IN_A_ROW, starts.BWRAP): "not installed",
         (starts.NATIVE, starts.BWRAP): "not installed",
     }
 

@@ -3,20 +3,25 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
-from typing import Final
+import time
+from pathlib import Path
+from typing import Any, Final
 
 import psutil
 import pytest
 
-from harness.bench import runs
+from harness.bench import connects, messages, runs
 from harness.bench.idle import proportional_set_sizes
-from harness.bench.runs import NotMeasured, on_one_core, run_of
+from harness.bench.runs import NotMeasured, on_one_core, plan_of, run_of
 from harness.bench.stand import Stand
+from harness.bench.starts import since
 from harness.events import WorkerReady
 from harness.outcome import Outcome, Status
 from harness.plan import Plan
+from sandbox.confinement.policy import PROFILES
 from tests.children import children
 
 CHILDREN: Final = """
@@ -91,6 +96,58 @@ def test_the_peers_of_multiprocessing_run_a_script_and_are_gone_afterwards() -> 
     done = subprocess.run([sys.executable, "-c", CHILDREN], check=True, capture_output=True, text=True)
     assert done.stderr == ""
     assert json.loads(done.stdout) == [[True, True], [], 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("start", {"kind": "python", "workers": 2}),
+        ("start", {"kind": "native", "workers": 2}),
+        ("idle", {"workers": 2}),
+        ("hub", {"clients": 2}),
+        ("messages", {"rounds": 1, "turns": 1}),
+    ],
+)
+def test_all_that_is_measured_is_strictly_confined(name: str, variables: dict[str, Any]) -> None:
+    workers = plan_of(name, **variables).workers.values()
+    assert [worker.policy for worker in workers] == [PROFILES["strict"]] * len(workers)
+
+
+@pytest.mark.parametrize(
+    ("figure", "takes"), [(messages, "run_of"), (connects, "taking_turns")], ids=["messages", "connects"]
+)
+def test_messages_and_connections_are_measured_on_one_core(
+    figure: Any, takes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(*_: object, **__: object) -> None:
+        raise NotMeasured(f"{len(os.sched_getaffinity(0))} cores")
+
+    monkeypatch.setattr(figure, takes, look)
+    with pytest.raises(NotMeasured, match=r"^1 cores$"):
+        asyncio.run(figure.measure())
+
+
+def test_a_start_is_measured_in_milliseconds_until_the_worker_is_ready() -> None:
+    async def events() -> list[str]:
+        async with Stand.of("start", kind="python", workers=1) as stand:
+            await stand.start_one()
+            return [type(event).__name__ for event in stand.events if getattr(event, "worker", None)]
+
+    assert "WorkerReady" in asyncio.run(events())
+    assert 1000 <= since(time.perf_counter() - 1) < 2000
+
+
+@pytest.mark.parametrize("moment", [0.1, 1.0])
+def test_an_interrupt_of_the_whole_group_is_told_in_one_line(moment: float, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from harness.command import main; main()", "bench", "--only", "memory"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "memory …\n"
+        # Not to win a race: whatever it does then.
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "imclab: interrupted; nothing is left running\n")
 
 
 def test_one_core_is_given_back() -> None:
