@@ -7,14 +7,23 @@ import resource
 import sys
 
 
+def told_of_interrupt() -> int:
+    """Say what `cli.py` says of an interrupt, and return that exit status."""
+    sys.stderr.write("imclab: interrupted; nothing is left running\n")
+    return 130
+
+
 def main() -> None:
     """Run the command and exit with the documented status."""
     if sys.argv[1:2] == ["sel-ldr"]:
         from harness import loader  # noqa: PLC0415 - see above
 
         sys.exit(loader.main(sys.argv[2:]))
-    from harness import cli  # noqa: PLC0415
-
+    try:
+        from harness import cli  # noqa: PLC0415
+    except KeyboardInterrupt:
+        # It takes a moment, in which nobody listens yet.
+        sys.exit(told_of_interrupt())
     # A run has some seven descriptors a worker, and the usual limit is there for programs that use select(2).
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

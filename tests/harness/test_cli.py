@@ -430,6 +430,27 @@ def test_so_many_runs_go_on_at_the_same_time_and_no_more(write: Write, monkeypat
     assert max(most) == 3
 
 
+INTERRUPTED_WHILE_IT_IMPORTS: Final = """
+import sys
+
+class Interrupt:
+    def find_spec(name, path=None, target=None):
+        if name == "harness.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt)
+from harness.command import main
+main()
+"""
+
+
+def test_an_interrupt_while_the_command_is_imported_is_told_as_any_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_IT_IMPORTS], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "imclab: interrupted; nothing is left running\n")
+
+
 def test_an_interrupt_ends_all_of_several_runs(write: Write) -> None:
     text = f"""{HEAD}matrix: {{n: [0, 1, 2]}}
 workers: {{a: {{program: "sandbox.programs.probe:main", protocol: socketpair}}}}
