@@ -7,16 +7,19 @@ one. Only a task that is exiting is spared. So a thread with a file table of its
     supervisor:  bury(fds) … start a thread ─────> close(fds): never the last ones ──────────┐
     thread:                      unshare(CLONE_FILES): a copy of these fds ───────── exits: the last ones, at once
 
-It copies all that we have, and closes the rest before we go on: nobody may find something open that we have closed.
+It copies all that we have, and closes the rest before we go on: nobody may find something open that we have closed. No
+other thread buries meanwhile, for of what that one buries the last descriptor might be closed here, by no exiting task.
 
 Where unshare(2) is forbidden, the descriptors themselves are closed without lingering, and what lies in them is not.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal wraps each number in an enum
 import asyncio
 import ctypes
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
@@ -29,6 +32,11 @@ TOGETHER_MAX: Final = 32
 # linux/sched.h
 CLONE_FILES: Final = 0x400
 
+# Of descriptors; the kernel stops at the last.
+NUMBERS: Final = 2**31 - 1
+
+_ALL_SIGNALS: Final = frozenset(_signal.valid_signals())
+_ONE_AT_A_TIME: Final = threading.Lock()
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,19 +69,26 @@ def close_all(fds: Iterable[int]) -> None:
     """Close `fds` without waiting for anything that is in them."""
     fds = list(fds)
     bearer = Bearer(fds)
-    try:
-        bearer.start()
-    except RuntimeError:
-        # No thread can be started.
-        discard(fds)
-        return
-    bearer.holds.wait()
-    if bearer.failed:
-        discard(fds)
-    else:
-        for fd in fds:
-            os.close(fd)
-    bearer.may_go.set()
+    with _ONE_AT_A_TIME:
+        # It has closed whatever a handler of signals may write to.
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
+        try:
+            bearer.start()
+        except RuntimeError:
+            # No thread can be started.
+            discard(fds)
+            return
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        bearer.holds.wait()
+        if bearer.failed:
+            discard(fds)
+        else:
+            for fd in fds:
+                # Whatever its file says to that, it is closed.
+                with suppress(OSError):
+                    os.close(fd)
+        bearer.may_go.set()
 
 
 class Bearer(threading.Thread):
@@ -81,7 +96,7 @@ class Bearer(threading.Thread):
 
     def __init__(self, fds: Iterable[int]) -> None:
         super().__init__(name="bearer", daemon=True)
-        self._edges = (-1, *sorted(fds), os.sysconf("SC_OPEN_MAX"))
+        self._edges = (-1, *sorted(fds), NUMBERS)
         self.holds = threading.Event()
         self.may_go = threading.Event()
         self.failed = False

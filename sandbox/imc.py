@@ -239,7 +239,7 @@ class Imc:
         try:
             room = self._rooms.pop()
         except IndexError:
-            room = Room()
+            room = _another_room()
         try:
             try:
                 raw = socket.socket.recvmsg_into(room.buffers, CONTROL_ROOM, RECEIVE_NOW if flags else RECEIVE)
@@ -407,6 +407,14 @@ class Room:
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, RECEIVE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.buffers = (self.memory,)
+
+
+def _another_room() -> Room:
+    """Return a room for one call more. Raises ImcError(EIO) where there is no memory for it."""
+    try:
+        return Room()
+    except OSError as error:
+        raise _imc_error(error) from error
 
 
 # Up to here, to copy the data behind its header takes less time than to have the kernel gather the two.

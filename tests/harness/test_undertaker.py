@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import struct
 import threading
@@ -81,6 +82,22 @@ def test_whoever_holds_it_meanwhile_holds_nothing_else() -> None:
         bearer.join()
         theirs.close()
         os.close(buried)
+
+
+def test_signals_are_not_for_whoever_buries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has closed what their handlers write to."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    blocked = []
+    run = Bearer.run
+
+    def look(bearer: Bearer) -> None:
+        blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        run(bearer)
+
+    monkeypatch.setattr(Bearer, "run", look)
+    close_all([os.dup(0)])
+    assert blocked == [signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def test_no_thread_stays() -> None:
