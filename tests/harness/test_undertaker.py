@@ -1,6 +1,7 @@
 """What strangers sent is closed at once, however deep in it something lies that would make whoever closes it wait."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -98,6 +99,24 @@ def test_signals_are_not_for_whoever_buries(monkeypatch: pytest.MonkeyPatch) -> 
     close_all([os.dup(0)])
     assert blocked == [signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_an_error_from_a_close_keeps_neither_the_others_nor_the_thread(
+    monkeypatch: pytest.MonkeyPatch, open_descriptors: OpenDescriptors
+) -> None:
+    fds = [os.dup(0), os.dup(0)]
+    close = os.close
+
+    def failing(fd: int) -> None:
+        close(fd)
+        if fd in fds:
+            raise OSError(errno.EIO, "late")
+
+    monkeypatch.setattr(os, "close", failing)
+    close_all(fds)
+    monkeypatch.undo()
+    assert open_descriptors.only()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "bearer"], "the bearer is gone")
 
 
 def test_no_thread_stays() -> None:

@@ -133,3 +133,15 @@ def test_a_message_that_tells_of_no_descriptor_is_eio_where_one_that_came_with_i
         send_raw(sock, HEADER_WITHOUT_DESCRIPTORS + b"data", [2])
     with descriptors_left(0), raises(errno.EIO):
         link.imc.imc_recvmsg(link.server)
+
+
+def test_without_memory_for_a_message_it_is_an_imc_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory() -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr("sandbox.imc.Room", no_memory)
+    imc = Imc("socketpair")
+    left, right = imc.imc_socketpair()
+    with left, right, pytest.raises(ImcError) as raised:
+        imc.imc_recvmsg(left)
+    assert raised.value.errno == errno.EIO
