@@ -8,7 +8,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
 
 from sandbox.confinement.kernel import (
@@ -104,7 +103,7 @@ def make_root(shown: Iterable[str]) -> None:
     os.chdir(BUILT_AT)
     for path, fd in taken.items():
         try:
-            show(Path(path.lstrip("/")), fd)
+            show(f".{path}", fd)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
         os.close(fd)
@@ -126,7 +125,8 @@ def outermost(paths: set[str]) -> list[str]:
 
 def lies_beneath(path: str, paths: set[str]) -> bool:
     """Say whether a path lies beneath another one of these."""
-    return not paths.isdisjoint(map(str, Path(path).parents))
+    above = os.path.dirname(path)
+    return path != above and (above in paths or lies_beneath(above, paths))
 
 
 def tree(path: str) -> int:
@@ -141,19 +141,20 @@ def tree(path: str) -> int:
         raise OSError(error.errno, error.strerror, path) from None
 
 
-def show(target: Path, fd: int) -> None:
+def show(target: str, fd: int) -> None:
     """Mount the tree that `fd` (borrowed) stands for at `target`, for reading. Raises OSError."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
-        target.mkdir(0o755, parents=True)
+        os.makedirs(target, 0o755)
     else:
-        target.parent.mkdir(0o755, parents=True, exist_ok=True)
-        target.touch(0o644)
-    syscall(SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, bytes(target), MOVE_MOUNT_F_EMPTY_PATH)
+        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC, 0o644))
+    at = os.fsencode(target)
+    syscall(SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH)
     # Whoever names a device means it; one that lies in a folder is not meant.
     nodev = 0 if stat.S_ISCHR(mode) else MOUNT_ATTR_NODEV
     attributes = struct.pack("4Q", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | nodev, 0, 0, 0)
-    syscall(SYS_MOUNT_SETATTR, AT_FDCWD, bytes(target), AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
+    syscall(SYS_MOUNT_SETATTR, AT_FDCWD, at, AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
 
 
 def entering(kind: str, fd: int) -> Call:

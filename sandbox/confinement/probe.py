@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Final
 
 from sandbox.confinement import capabilities, landlock, namespaces, seccomp
@@ -95,8 +94,8 @@ def _not_dumpable() -> None:
     take(dropping_capabilities())
     prctl(PR_SET_DUMPABLE, 0)
     # By our number there, for /proc may be that of another PID namespace.
-    environment = Path("/proc", Path("/proc/self").readlink(), "environ")
-    if attempted(environment.read_bytes) is None:
+    environment = f"/proc/{os.readlink('/proc/self')}/environ"
+    if attempted(lambda: os.close(os.open(environment, os.O_RDONLY | os.O_CLOEXEC))) is None:
         raise OSError("another process of the same user can look into it")
 
 
@@ -136,9 +135,9 @@ def _pid_namespace() -> None:
 
 def _leave(kind: str) -> None:
     """Leave our namespace of this kind for a new one, which may be changed then. Raises OSError."""
-    before = Path("/proc/self/ns", kind).readlink()
+    before = os.readlink(f"/proc/self/ns/{kind}")
     unshare(namespaces.KINDS[kind])
-    if Path("/proc/self/ns", kind).readlink() == before:
+    if os.readlink(f"/proc/self/ns/{kind}") == before:
         raise OSError("it is the same one as before")
 
 
@@ -201,7 +200,7 @@ def _user_namespace() -> None:
 def _empty_root() -> None:
     _leave("mnt")
     namespaces.make_root(())
-    if any(Path("/").iterdir()):
+    if os.listdir("/"):
         raise OSError("it is not empty")
 
 
