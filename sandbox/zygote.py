@@ -48,7 +48,6 @@ import sys
 import traceback
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sandbox.abi import STACKS_SIGNAL
@@ -194,7 +193,8 @@ def fork() -> int:
 def map_ids(uid: int, gid: int) -> None:
     """Be the same user and group in our user namespace as outside. Raises OSError."""
     for name, text in (("setgroups", "deny"), ("gid_map", f"{gid} {gid} 1"), ("uid_map", f"{uid} {uid} 1")):
-        Path("/proc/self", name).write_text(text, encoding="ascii")
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
 
 
 def tell(lifeline: _socket.socket, message: Mapping[str, Any], *fds: int) -> None:
@@ -211,6 +211,8 @@ def settle() -> None:
     gc.collect()
     fill_holes()
     gc.freeze()
+    # It was off while what stays was made.
+    gc.enable()
 
 
 class Zygote:

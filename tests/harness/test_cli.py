@@ -1,6 +1,7 @@
 """The command: what it says, and its exit status, which is documented."""
 
 import asyncio
+import gc
 import re
 import shlex
 import signal
@@ -13,7 +14,7 @@ from typing import Final
 import psutil
 import pytest
 
-from harness import cli
+from harness import cli, command
 from harness.errors import MissingLayerError
 from harness.outcome import Outcome, Status, worst
 from harness.plan import Plan
@@ -23,6 +24,7 @@ from harness.spawn import Zygote
 from harness.supervisor import supervise_all
 from harness.topology.schema import schema_text
 from sandbox.confinement.policy import PROFILES
+from tests.children import in_child
 from tests.command import Command, finished
 from tests.harness.topologies import HEAD, PAIR, PROBES
 from tests.kernel import until
@@ -449,6 +451,14 @@ def test_an_interrupt_while_the_command_is_imported_is_told_as_any_other() -> No
         [sys.executable, "-c", INTERRUPTED_WHILE_IT_IMPORTS], check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (130, "imclab: interrupted; nothing is left running\n")
+
+
+@in_child
+def test_the_command_collects_garbage_once_it_is_imported() -> None:
+    sys.argv = ["imclab", "schema"]
+    with pytest.raises(SystemExit):
+        command.main()
+    assert gc.isenabled()
 
 
 def test_an_interrupt_ends_all_of_several_runs(write: Write) -> None:

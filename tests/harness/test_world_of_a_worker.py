@@ -314,3 +314,25 @@ def test_a_worker_leaves_no_bytecode_beside_its_program(tmp_path: Path) -> None:
     outcome = run_topology(write(tmp_path, ONE_WORKER, guest="def main(worker): import helper\n", helper=""))
     assert outcome.passed, outcome.reason
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_garbage_is_collected(tmp_path: Path) -> None:
+    """The launcher collects none while it starts."""
+    garbage = """
+        import gc, weakref
+
+        class Circle:
+            pass
+
+        def main(worker):
+            circle = Circle()
+            circle.itself = circle
+            left = weakref.ref(circle)
+            del circle
+            for _ in range(gc.get_threshold()[0] + 1):
+                if left() is None:
+                    return
+                kept = [[] for _ in range(gc.get_threshold()[0])]
+            raise AssertionError("nothing is collected")
+    """
+    assert run_topology(write(tmp_path, ONE_WORKER, guest=garbage)).passed
