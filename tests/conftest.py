@@ -1,5 +1,6 @@
 """What every test may count on: a hang is a failure, and descriptors are counted before and after."""
 
+import gc
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -14,8 +15,17 @@ from tests.kernel import OpenDescriptors
 
 DEADLINE: Final = 30.0
 
+# Tests and what they import stay for as long as the session: none of it is looked at by any collection.
+gc.disable()
+
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=False)
 settings.load_profile("ci")
+
+
+def pytest_collection_finish() -> None:
+    """Collect what tests leave behind, and only that."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
