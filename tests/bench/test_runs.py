@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from harness.outcome import Outcome, Status
 from harness.plan import Plan
 from sandbox.confinement.policy import PROFILES
 from tests.children import children
+from tests.kernel import until
 
 CHILDREN: Final = """
 import json, psutil
@@ -137,14 +139,32 @@ def test_a_start_is_measured_in_milliseconds_until_the_worker_is_ready() -> None
     assert 1000 <= since(time.perf_counter() - 1) < 2000
 
 
-@pytest.mark.parametrize("moment", [0.1, 1.0])
-def test_an_interrupt_of_the_whole_group_is_told_in_one_line(moment: float, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from harness.command import main; main()", "bench", "--only", "memory"]
+INTERRUPTED: Final = """
+from harness.bench import idle
+from harness.command import main
+idle.SIBLINGS = 30
+main()
+"""
+
+
+def has_workers(process: psutil.Process) -> bool:
+    return len(process.children(recursive=True)) > 5
+
+
+def has_peers(process: psutil.Process) -> bool:
+    return any("spawn_main" in " ".join(child.cmdline()) for child in process.children())
+
+
+@pytest.mark.parametrize("has_some", [has_workers, has_peers], ids=["workers", "peers"])
+def test_an_interrupt_of_the_whole_group_is_told_in_one_line(
+    has_some: Callable[[psutil.Process], bool], tmp_path: Path
+) -> None:
+    """In the midst of its workers, and of as many peers, each of which would have something to say."""
+    command = [sys.executable, "-c", INTERRUPTED, "bench", "--only", "memory"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "memory …\n"
-        # Not to win a race: whatever it does then.
-        time.sleep(moment)
+        until(lambda: has_some(psutil.Process(process.pid)), "there are some")
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "imclab: interrupted; nothing is left running\n")
