@@ -2,6 +2,8 @@
 
     tests ── start, once a session ──> server, which has imported the command ── clones itself ──> the command
 
+Programs of the tests' own that need the same imports are started as well, by the names of their modules.
+
 It is a child of the tests' own process, with arguments, a folder, an environment and descriptors as `subprocess` gives
 them, and is waited for, signalled and killed like any other. Where the start of the interpreter matters as well (what
 it reads of the environment, who executes it, by what name), a test starts it itself.
@@ -20,7 +22,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from harness import command
 from sandbox.zygote import CLONE_PARENT, clone
 
 ROOT: Final = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ PID_BYTES: Final = 20
 
 
 def finished(arguments: Sequence[str], *, timeout: float = 30, **rest: Any) -> subprocess.CompletedProcess[str]:
-    """Return how the command ended, and what it said, as text."""
+    """Return how the command ended, and what it said, as text. `module` is another program's."""
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **rest}
     with Command(arguments, **piped) as process:
         try:
@@ -42,9 +43,10 @@ def finished(arguments: Sequence[str], *, timeout: float = 30, **rest: Any) -> s
 
 
 class Command(subprocess.Popen[Any]):
-    """A started command: `arguments` are what follows its name, all else is as Popen has it."""
+    """A started command: `arguments` follow its name, `module` has its `main`, and all else is as Popen has it."""
 
-    def __init__(self, arguments: Sequence[str], **rest: Any) -> None:
+    def __init__(self, arguments: Sequence[str], *, module: str = "harness.command", **rest: Any) -> None:
+        self._module = module
         super().__init__([os.fsdecode(argument) for argument in arguments], **rest)
 
     def _execute_child(
@@ -64,6 +66,7 @@ class Command(subprocess.Popen[Any]):
         stdin, _, _, stdout, _, stderr = pipes
         standard = [number if given == -1 else given for number, given in enumerate((stdin, stdout, stderr))]
         told = {
+            "module": self._module,
             "arguments": list(args),
             "folder": str(Path.cwd() if cwd is None else cwd),
             "environment": dict(os.environ if env is None else env),
@@ -124,8 +127,8 @@ def server_pid() -> int | None:
     return _servers[0].process.pid if _servers else None
 
 
-def serve(sock: socket.socket) -> None:
-    """Clone a command for each request, until nobody can make one any more. Returns in each command, too."""
+def serve(sock: socket.socket) -> str:
+    """Clone a command for each request, until nobody can make one any more. Returns its module in each command."""
     while True:
         data, fds, _, _ = socket.recv_fds(sock, REQUEST_BYTES, DESCRIPTORS_MAX)
         if not data:
@@ -133,8 +136,9 @@ def serve(sock: socket.socket) -> None:
         pid, pidfd = clone(CLONE_PARENT)
         if not pid:
             sock.close()
-            become(json.loads(data), fds)
-            return
+            told = json.loads(data)
+            become(told, fds)
+            return str(told["module"])
         sock.send(b"%d" % pid)
         for fd in [pidfd, *fds]:
             os.close(fd)
@@ -162,13 +166,13 @@ def become(told: Mapping[str, Any], fds: Sequence[int]) -> None:
 
 def main() -> None:
     """Be the server, and then each of the commands."""
-    for module in ("harness.cli", "harness.loader"):
-        importlib.import_module(module)
+    for needed in ("harness.command", "harness.cli", "harness.loader"):
+        importlib.import_module(needed)
     # A collection in a fork would write to all that it has in common with the others.
     gc.collect()
     gc.freeze()
-    serve(socket.socket(fileno=0))
-    command.main()
+    module = serve(socket.socket(fileno=0))
+    importlib.import_module(module).main()
 
 
 if __name__ == "__main__":

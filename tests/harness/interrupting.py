@@ -120,6 +120,11 @@ def main_loop(number: signal.Signals, count: int, topology: str, confinement: st
             sys.stdout.write(f"{line}\n")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do as the command line says."""
     name, count, file, profile, *impatience = sys.argv[1:]
     main_loop(signal.Signals[name], int(count), file, profile, impatient=impatience == ["impatient"])
+
+
+if __name__ == "__main__":
+    main()

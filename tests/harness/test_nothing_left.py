@@ -11,10 +11,12 @@ import pytest
 from harness import Status, run_topology
 from tests import user
 from tests.children import children
+from tests.command import finished
 from tests.harness.written import write
 
 ROOT = Path(__file__).parents[2]
 INTRODUCTION = ROOT / "configs" / "introduction.imclab.yaml"
+PROGRAM = "tests.harness.interrupting"
 
 
 def open_descriptors() -> set[str]:
@@ -27,25 +29,15 @@ def interrupt(number: str, count: int, tmp_path: Path, *prefix: str, impatient: 
     Who starts them otherwise than as we are may not have all layers of confinement.
     """
     confinement = "none" if prefix else "tightest"
-    done = subprocess.run(
-        [
-            *prefix,
-            sys.executable,
-            "-m",
-            "tests.harness.interrupting",
-            number,
-            str(count),
-            str(INTRODUCTION),
-            confinement,
-        ]
-        + ["impatient"] * impatient,
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    arguments = [number, str(count), str(INTRODUCTION), confinement, *["impatient"] * impatient]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    if prefix:
+        command = [*prefix, sys.executable, "-m", PROGRAM, *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+    else:
+        done = finished(arguments, module=PROGRAM, cwd=ROOT, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
