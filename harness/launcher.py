@@ -1,6 +1,6 @@
 """The launcher: a warm interpreter, of which each run's zygote is a clone.
 
-A run has one of its own, which ends with it. Within `warm()` all runs of the process share one, and start 60 ms sooner.
+A run has one of its own, which ends with it. Within `warm()` all runs of the process share one, and start 50 ms sooner.
 It ends when its socket does: with the process that started it, whatever becomes of that.
 """
 
@@ -22,21 +22,24 @@ from sandbox.transport import send_packet, seqpacket_pair
 ROOT: Final = str(Path(sandbox.__file__).resolve().parent.parent)
 # What is imported stays, so that until then nothing is looked for that could be collected: it would take a tenth of it.
 PROGRAM: Final = f"import gc, sys; gc.disable(); sys.path.insert(0, {ROOT!r}); from sandbox.zygote import main; main()"
+# What is done for many workers takes 20 ms, which so many save in a run of their own.
+MANY: Final = 64
+
 WORDS_MAX: Final = 65536
 
 
 class Launcher:
     """A process that clones itself into zygotes, which are children of ours as it is itself."""
 
-    def __init__(self, program: str) -> None:
-        """Start it. Raises OSError."""
+    def __init__(self, program: str, *, many: bool) -> None:
+        """Start it, for many workers or for few. Raises OSError."""
         self.program = program
         self.made_by = ourselves()
         ours, theirs = seqpacket_pair()
         self._sock = over(ours)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", program],
+                [sys.executable, "-I", "-c", program, "many" if many else "few"],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -91,15 +94,24 @@ def ourselves() -> tuple[object, ...]:
 
 
 class _Shared:
-    """The launcher of all runs of this process, once there is one; `depth` is how many `warm()` we are in."""
+    """The launcher of all runs of this process, once there is one; `depth` is how many `warm()` we are in.
+
+    `workers` is how many all of the runs have, as far as is known.
+    """
 
     depth = 0
+    workers = MANY
     launcher: Launcher | None = None
 
 
 @contextmanager
-def warm() -> Iterator[None]:
-    """Have all runs in here share a launcher, which is started when the first one needs it, and ends at the end."""
+def warm(workers: int = MANY) -> Iterator[None]:
+    """Have all runs in here share a launcher, which is started when the first one needs it, and ends at the end.
+
+    `workers` is how many they have together; what an outer `warm()` was told goes before it.
+    """
+    if not _Shared.depth:
+        _Shared.workers = workers
     _Shared.depth += 1
     try:
         yield
@@ -111,16 +123,16 @@ def warm() -> Iterator[None]:
 
 
 @contextmanager
-def launcher_of_a_run() -> Iterator[Launcher]:
-    """Lend the launcher that is shared here, or one that ends with the run. Raises OSError."""
+def launcher_of_a_run(workers: int) -> Iterator[Launcher]:
+    """Lend the launcher that is shared here, or one that ends with the run of so many workers. Raises OSError."""
     # What the kernel ends with us, it ends with the thread that started it.
     if _Shared.depth and threading.current_thread() is threading.main_thread():
         if _Shared.launcher is None:
-            _Shared.launcher = Launcher(PROGRAM)
+            _Shared.launcher = Launcher(PROGRAM, many=_Shared.workers >= MANY)
         if _Shared.launcher.fits():
             yield _Shared.launcher
             return
-    launcher = Launcher(PROGRAM)
+    launcher = Launcher(PROGRAM, many=workers >= MANY)
     try:
         yield launcher
     finally:

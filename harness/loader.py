@@ -218,7 +218,7 @@ async def run(load: Load, command: Mapping[str, Any], table: Mapping[int, Descri
         # What a shell or nohup had us ignore stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, pass_on, number)
-    zygote = await Zygote.start()
+    zygote = await Zygote.start(workers=1)
     try:
         numbers = {number: descriptor.fileno() for number, descriptor in table.items()}
         process = await zygote.spawn(Terms(), manifest(load, command), numbers)

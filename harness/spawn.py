@@ -105,10 +105,10 @@ class Zygote:
         self._loop.add_reader(sock.fileno(), self._read)
 
     @classmethod
-    async def start(cls) -> Self:
-        """Start a zygote and wait for it. Raises ZygoteError."""
+    async def start(cls, workers: int) -> Self:
+        """Start a zygote for so many workers and wait for it. Raises ZygoteError."""
         with ExitStack() as held:
-            launcher = held.enter_context(launcher_of_a_run())
+            launcher = held.enter_context(launcher_of_a_run(workers))
             ours, theirs = seqpacket_pair()
             sock = over(ours)
             held.callback(sock.close)

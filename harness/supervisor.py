@@ -10,7 +10,7 @@ import asyncio
 import errno
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ def run_plan(plan: Plan) -> Outcome:
     return asyncio.run(run())
 
 
-async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, Outcome], None]) -> None:
+async def supervise_all(plans: Sequence[Plan], jobs: int, tell: Callable[[Plan, Outcome], None]) -> None:
     """Run all plans, `jobs` of them at a time, and tell of each outcome, in the order of the plans, as soon as may be.
 
     They share this loop and a launcher. What they use of the machine, and what they may break, they do not share.
@@ -78,7 +78,7 @@ async def supervise_all(plans: Iterable[Plan], jobs: int, tell: Callable[[Plan, 
         async with window:
             return await supervise(plan)
 
-    with warm():
+    with warm(sum(len(plan.workers) for plan in plans)):
         async with no_callback_fails(), tasks() as group:
             for plan, outcome in [(plan, group.create_task(in_window(plan))) for plan in plans]:
                 tell(plan, await outcome)
@@ -206,7 +206,7 @@ class Run:
         """Have a zygote, and all that the workers will start with. Raises Verdict where the machine lacks some."""
         self._require_descriptors()
         self._require_limits()
-        self._zygote = await Zygote.start()
+        self._zygote = await Zygote.start(len(self.members))
         self.journal.add(RunStarted, pid_namespace=self._zygote.pid_namespace)
         self._assigned = await confinement.prepare(self.plan, self._zygote)
         self.routing.prepare()

@@ -85,7 +85,11 @@ PRELOADED: Final = (
 
 
 def main() -> NoReturn:
-    """Be a launcher, which is told on stdin when to clone a zygote, until that ends; or be such a zygote."""
+    """Be a launcher, which is told on stdin when to clone a zygote, until that ends; or be such a zygote.
+
+    Where the command line says that it is for many workers, it first sees to it that each needs little memory.
+    """
+    many = sys.argv[1:] == ["many"]
     forget_signals()
     told_by = over(os.dup(0))
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -101,18 +105,19 @@ def main() -> NoReturn:
     # Where a worker hangs, the supervisor asks for its stack, on what is its stderr by then. An exec forgets it.
     faulthandler.register(STACKS_SIGNAL, file=2, all_threads=True)
     die_with_parent()
-    told_by = over(rehearse(told_by.detach()))
+    if many:
+        told_by = over(rehearse(told_by.detach()))
     # A worker has what its program leaves to it.
     atexit._clear()  # noqa: SLF001 - what is there is ours
     # What is here now, all zygotes have in common.
-    settle()
+    settle(many)
     while (packet := receive_packet(told_by, bytearray(1))).fds:
         lifeline, stderr = packet.fds
-        launch(over(lifeline), stderr, told_by)
+        launch(over(lifeline), stderr, told_by, many)
     os._exit(0)
 
 
-def launch(lifeline: _socket.socket, stderr: int, told_by: _socket.socket) -> None:
+def launch(lifeline: _socket.socket, stderr: int, told_by: _socket.socket, many: bool) -> None:
     """Clone a zygote that serves `lifeline` and has `stderr`, and tell of its birth over that; or be it."""
     if clone_into_pid_namespace(lifeline):
         lifeline.close()
@@ -124,7 +129,7 @@ def launch(lifeline: _socket.socket, stderr: int, told_by: _socket.socket) -> No
     die_with_parent()
     # Whoever signals a whole process group means its own run.
     os.setsid()
-    Zygote(lifeline).serve()
+    Zygote(lifeline, many).serve()
 
 
 def forget_signals() -> None:
@@ -206,10 +211,11 @@ def wake(*_: object) -> None:
     """Do nothing about a signal: that it came is seen where the zygote waits."""
 
 
-def settle() -> None:
-    """Collect now, then leave what is here alone: a collection in a worker would write to pages that all share."""
-    gc.collect()
-    fill_holes()
+def settle(many: bool) -> None:
+    """Leave what is here alone from now on: a collection in a worker would write to pages that all share."""
+    if many:
+        gc.collect()
+        fill_holes()
     gc.freeze()
     # It was off while what stays was made.
     gc.enable()
@@ -218,8 +224,9 @@ def settle() -> None:
 class Zygote:
     """Forks on request, reaps, and says so."""
 
-    def __init__(self, lifeline: _socket.socket) -> None:
+    def __init__(self, lifeline: _socket.socket, many: bool) -> None:
         self._lifeline = lifeline
+        self._many = many
         self._wakeup, self._wakeup_writer = (over(end.detach()) for end in _socket.socketpair())
         self._workers: dict[int, int] = {}
         self._confinements = list[Confinement]()
@@ -300,7 +307,7 @@ class Zygote:
             return str(error)
         # The import system looks there once, and remembers how.
         PathFinder.find_spec("", common["folders"])
-        settle()
+        settle(self._many)
         return None
 
     def _reap(self) -> None:

@@ -31,7 +31,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def launcher() -> None:
     """Have the launcher that all runs share, so that none of them is the one that starts it."""
-    with launcher_of_a_run():
+    with launcher_of_a_run(workers=0):
         """It stays until the session ends."""
 
 

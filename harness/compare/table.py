@@ -85,7 +85,7 @@ def topology(one: Property) -> Path:
     return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
-async def run_all(plans: Iterable[Plan], jobs: int) -> list[Run]:
+async def run_all(plans: Sequence[Plan], jobs: int) -> list[Run]:
     """Run the experiments, `jobs` of them at a time."""
     runs = list[Run]()
     await supervise_all(plans, jobs, lambda plan, outcome: runs.append((plan, outcome)))

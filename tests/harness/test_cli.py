@@ -168,7 +168,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which every start of a zygote is added, none of which succeeds."""
     starts: list[str] = []
 
-    async def start() -> Zygote:
+    async def start(_workers: int) -> Zygote:
         starts.append("zygote")
         raise AssertionError("nothing should be started")
 

@@ -1,16 +1,21 @@
 """The launcher: shared by the runs within `warm()`, a run's own elsewhere, and gone when it should be."""
 
+import asyncio
 import os
 import resource
 import signal
 import threading
 from pathlib import Path
+from typing import Final
 
 import psutil
 import pytest
 
-from harness import Status, run_topology
+from harness import Status, launcher, run_topology
 from harness.launcher import PROGRAM, Launcher, _Shared, launcher_of_a_run, warm
+from harness.outcome import Outcome
+from harness.planner import plans_of
+from harness.supervisor import supervise_all
 from tests.children import children, in_child
 from tests.harness.written import ONE_WORKER, write
 from tests.kernel import until
@@ -25,7 +30,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lent() -> tuple[int, bool]:
     """Return the process id of a launcher, and whether it was shared."""
-    with launcher_of_a_run() as launcher:
+    with launcher_of_a_run(workers=1) as launcher:
         return launcher.pid, launcher is _Shared.launcher
 
 
@@ -101,11 +106,40 @@ def test_runs_that_share_one_share_nothing_else(tmp_path: Path) -> None:
         assert children() == before
 
 
+LEARNED: Final = """
+    from sandbox.start import cut
+
+    def main(worker):
+        worker.report("learned", cut.__code__._co_code_adaptive != cut.__code__.co_code)
+"""
+
+
+@pytest.mark.parametrize(("workers", "learned"), [(1, False), (2, True)])
+def test_it_rehearses_for_many_workers_and_not_for_few(
+    workers: int, learned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "MANY", 2)
+    topology = f"workers: {{w: {{program: guest:main, protocol: socketpair, replicas: {workers}}}}}"
+    outcome = run_topology(write(tmp_path, topology, guest=LEARNED))
+    assert [worker.reports for worker in outcome.workers.values()] == [{"learned": learned}] * workers
+
+
+@pytest.mark.parametrize(("runs", "learned"), [(1, False), (2, True)])
+def test_for_several_runs_all_their_workers_count(
+    runs: int, learned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "MANY", 2)
+    (plan,) = plans_of(write(tmp_path, ONE_WORKER, guest=LEARNED))
+    outcomes = list[Outcome]()
+    asyncio.run(supervise_all([plan] * runs, 1, lambda _, outcome: outcomes.append(outcome)))
+    assert [outcome.workers["guest"].reports for outcome in outcomes] == [{"learned": learned}] * runs
+
+
 def test_it_ends_with_the_process_that_started_it() -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        os.write(writer, str(Launcher(PROGRAM).pid).encode())
+        os.write(writer, str(Launcher(PROGRAM, many=False).pid).encode())
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)

@@ -163,7 +163,7 @@ def test_nobody_is_heard_once_a_fork_has_said_that_it_is_confined() -> None:
     """So whatever a worker could send where that was said, it is nobody's listener."""
 
     async def ways() -> list[int]:
-        zygote = await Zygote.start()
+        zygote = await Zygote.start(workers=1)
         nothing = os.open(os.devnull, os.O_RDWR)
         listened: list[Sequence[int]] = []
         try:
@@ -183,7 +183,7 @@ def test_one_that_ends_before_it_is_confined_is_not_waited_for() -> None:
     confined: list[Sequence[int]] = []
 
     async def status() -> int:
-        zygote = await Zygote.start()
+        zygote = await Zygote.start(workers=1)
         nothing = os.open(os.devnull, os.O_RDWR)
         try:
             async with asyncio.timeout(10):

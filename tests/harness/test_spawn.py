@@ -33,7 +33,7 @@ PASSES = {
 
 def test_a_start_that_is_given_up_between_clone_and_its_news_leaves_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     async def start_and_give_up() -> None:
-        await asyncio.wait_for(Zygote.start(), 0.5)
+        await asyncio.wait_for(Zygote.start(workers=1), 0.5)
 
     monkeypatch.setattr("harness.launcher.PROGRAM", LATE.format(root=ROOT))
     with pytest.raises(TimeoutError):
@@ -51,7 +51,7 @@ def test_a_worker_that_is_forked_after_go_runs_at_once_with_what_it_was_given() 
     """Not even the number of what `go` closed may be lost to it: the next descriptors of the zygote have that one."""
 
     async def statuses() -> list[int]:
-        zygote = await Zygote.start()
+        zygote = await Zygote.start(workers=1)
         nothing = os.open(os.devnull, os.O_RDWR)
         try:
             await zygote.go()
@@ -72,7 +72,7 @@ def test_whoever_is_expected_runs_whether_or_not_the_zygote_could_be_asked_ahead
         raise BlockingIOError
 
     async def statuses() -> list[int]:
-        zygote = await Zygote.start()
+        zygote = await Zygote.start(workers=1)
         nothing = os.open(os.devnull, os.O_RDWR)
         try:
             await zygote.go()

@@ -123,8 +123,8 @@ def test_if_the_zygote_dies_every_worker_is_lost_and_the_run_failed(
     zygotes: list[Zygote] = []
     start, announced = Zygote.start, Member.announced
 
-    async def remember() -> Zygote:
-        zygotes.append(await start())
+    async def remember(workers: int) -> Zygote:
+        zygotes.append(await start(workers))
         return zygotes[0]
 
     def then_kill(member: Member) -> None:
