@@ -1,5 +1,9 @@
-"""Messages, right and wrong, for Hypothesis."""
+"""Messages, right and wrong, for Hypothesis.
 
+Each strategy is made once: Hypothesis looks through one that it has not seen before, which takes longer than an example.
+"""
+
+from functools import cache
 from typing import Final
 
 from hypothesis import strategies as st
@@ -23,11 +27,13 @@ def entry(kind: Kind) -> st.SearchStrategy[Entry]:
             return st.just(Entry(kind))
 
 
+@cache
 def entries(layout: str) -> st.SearchStrategy[list[Entry]]:
     """All that may go with one message of `layout`."""
     return st.lists(st.one_of([entry(form.kind) for form in LAYOUTS[layout].forms.values()]), max_size=8)
 
 
+@cache
 def valid_packets(layout: str) -> st.SearchStrategy[bytes]:
     heads = entries(layout).map(lambda some: encode(LAYOUTS[layout], some))
     return st.builds(bytes.__add__, heads, st.binary(max_size=64))
@@ -58,6 +64,7 @@ def plausible_packets(draw: st.DrawFn) -> bytes:
     return HEADER.pack(MAGIC, max(area_bytes, 0), bytes(8)) + area + draw(st.binary(max_size=16))
 
 
+@cache
 def packets(layout: str) -> st.SearchStrategy[bytes]:
     """Any bytes, from noise to a valid message."""
     return st.one_of(st.binary(max_size=64), plausible_packets(), mutated_packets(layout), valid_packets(layout))
