@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,15 +69,19 @@ def load(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise TopologyError([Problem(str(file), 1, 1, f"cannot read the file: {reason}")]) from None
-    reader = _Reader(str(file))
+    return _document(str(file), text)
+
+
+# Tests, and `--protocol`, look into one file again and again. Nobody changes what was read.
+@lru_cache(maxsize=64)
+def _document(file: str, text: str) -> Document:
+    reader = _Reader(file)
     with _quietly():
         values = reader.read(text)
     if not isinstance(values, dict):
-        expected = Problem(str(file), 1, 1, "expected a map with the keys schema, name and workers")
+        expected = Problem(file, 1, 1, "expected a map with the keys schema, name and workers")
         raise TopologyError(reader.problems or [expected])
-    return Document(
-        str(file), values, reader.keys, reader.places, tuple(reader.problems), frozenset(reader.wrong_paths)
-    )
+    return Document(file, values, reader.keys, reader.places, tuple(reader.problems), frozenset(reader.wrong_paths))
 
 
 def scalar(text: str) -> Any:

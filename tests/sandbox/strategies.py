@@ -1,6 +1,6 @@
 """Messages, right and wrong, for Hypothesis.
 
-Each strategy is made once: Hypothesis looks through one that it has not seen before, which takes longer than an example.
+Each strategy is made once: Hypothesis looks through one that is new to it, which takes longer than an example.
 """
 
 from functools import cache

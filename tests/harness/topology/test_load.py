@@ -90,6 +90,11 @@ def test_a_file_may_have_as_many_values_as_are_allowed_and_no_more(
         document(tmp_path, "x: [1, 2, 3, 4, 5]\n")
 
 
+def test_a_file_that_was_changed_is_read_anew(tmp_path: Path) -> None:
+    assert document(tmp_path, "x: 1\n").values == {"x": 1}
+    assert document(tmp_path, "x: 2\n").values == {"x": 2}
+
+
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "t.imclab.yaml"
     file.write_bytes(b"\xef\xbb\xbfx: 1\n")
