@@ -26,8 +26,9 @@ run: setup
 	$(BIN)/imclab run -v configs/introduction.imclab.yaml
 
 # Every test and every cell of every config, or the cells of one: make test-sandbox CONFIG=configs/global-fd.imclab.yaml
+# Three processes a core, for tests wait for deadlines; who has no tests left takes over others'.
 test-sandbox: setup
-	$(BIN)/python -m pytest --numprocesses 4 $(CONFIG)
+	$(BIN)/python -m pytest --numprocesses $(if $(CONFIG),2,6) --dist worksteal $(CONFIG)
 
 # What it costs, beside what others cost: a table, bench.json and bench.svg.
 bench: setup

@@ -19,6 +19,8 @@ scenario: [{{at: a, do: socketpair, expect: {{error: EIO}}}}]
 """
 SERIAL: Final = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 PARALLEL: Final = (*SERIAL, "-n", "2")
+# What one process of several does by itself takes no second one to be seen.
+REMOTE: Final = (*SERIAL, "-n", "1")
 
 
 def topology(pytester: pytest.Pytester, text: str, name: str = "t.imclab.yaml") -> Path:
@@ -75,7 +77,7 @@ def main(worker):
 """
 
 
-@pytest.mark.parametrize("options", [SERIAL, PARALLEL], ids=["serially", "in parallel"])
+@pytest.mark.parametrize("options", [SERIAL, REMOTE], ids=["here", "in a process of xdist's"])
 def test_what_a_failed_run_said_is_kept_and_a_passed_one_leaves_nothing(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
@@ -109,7 +111,7 @@ def test_a_cell_of_any_name_has_its_report(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-@pytest.mark.parametrize("options", [SERIAL, PARALLEL], ids=["serially", "in parallel"])
+@pytest.mark.parametrize("options", [SERIAL, REMOTE], ids=["here", "in a process of xdist's"])
 def test_a_wrong_topology_is_an_error_of_collection_with_all_its_mistakes(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
@@ -155,7 +157,7 @@ FIXTURE_USED: Final = """
 """
 
 
-@pytest.mark.parametrize("options", [SERIAL, PARALLEL], ids=["serially", "in parallel"])
+@pytest.mark.parametrize("options", [SERIAL, REMOTE], ids=["here", "in a process of xdist's"])
 def test_the_fixture_runs_a_topology_that_lies_beside_the_test(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
