@@ -9,11 +9,14 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from harness import inspection
 from harness.launcher import launcher_of_a_run
 from tests.command import server
 from tests.kernel import OpenDescriptors
 
 DEADLINE: Final = 30.0
+# To look at a run takes as long as it may, times this.
+PATIENCE: Final = 5
 
 # Tests and what they import stay for as long as the session: none of it is looked at by any collection.
 gc.disable()
@@ -40,6 +43,13 @@ def server_of_commands() -> Iterator[None]:
     """End the server of commands with the session."""
     with server():
         yield
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a run that hangs looked at without haste: how much there is in /proc is the whole machine's matter."""
+    for name in ("INSPECTION_SECONDS", "CHILDREN_SECONDS", "LOOK_SECONDS", "SOCKETS_SECONDS", "EXPLAINED_SECONDS"):
+        monkeypatch.setattr(inspection, name, PATIENCE * getattr(inspection, name))
 
 
 @pytest.fixture

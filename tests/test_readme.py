@@ -137,6 +137,7 @@ def test_the_routes_and_the_native_workers_that_readme_writes_are_understood(tmp
         assert only_plan_of(file, {}).workers
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_the_hang_that_readme_makes_is_explained_as_it_says(tmp_path: Path) -> None:
     text = section("When it hangs")
     ((_, topology, _),) = blocks(text)

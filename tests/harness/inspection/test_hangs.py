@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from harness import inspection, run_topology
+from harness import run_topology
 from harness.events import Reported
 from harness.facets import Way
 from harness.hang import Doing, Hang, Part
@@ -26,6 +26,7 @@ from harness.lookout import Lookout
 from harness.outcome import Outcome, Status
 from harness.report.hang import explanation
 from tests import user
+from tests.conftest import PATIENCE
 from tests.harness.topologies import HEAD, PROBES
 from tests.harness.written import write
 
@@ -41,15 +42,9 @@ CIRCLE: Final = f"{CONNECTED}- {{at: a, do: recvmsg, socket: to_b, {LATE}}}\n- {
 WITHOUT_PID_NAMESPACES: Final = 'echo 0 > /proc/sys/user/max_pid_namespaces; exec "$@"'
 
 
-# To look takes as long as it may, times this: how much there is to be read in /proc is the whole machine's matter.
-PATIENCE: Final = 5
-
-
 @pytest.fixture
-def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(run: Run, unhurried: None) -> Run:  # noqa: ARG001
     """Return what runs a topology and, where it hangs, looks without haste."""
-    for name in ("INSPECTION_SECONDS", "CHILDREN_SECONDS", "LOOK_SECONDS", "SOCKETS_SECONDS", "EXPLAINED_SECONDS"):
-        monkeypatch.setattr(inspection, name, PATIENCE * getattr(inspection, name))
     return run
 
 
@@ -314,6 +309,7 @@ def state_of(folder: Path, function: str, deadline: str = "within: 1s", more: st
     return run_topology(write(folder, topology, guest=PROGRAM))
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize(
     ("function", "doing", "told_so"),
     [
@@ -349,6 +345,7 @@ def test_whoever_cannot_or_must_not_be_asked_for_a_stack_is_told_so(
     assert (worker.stack, worker.remark) == ((), why_not)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_every_thread_is_told(tmp_path: Path) -> None:
     worker = hang_of(state_of(tmp_path, "threads")).workers["guest"]
     assert sorted(thread.call for thread in worker.threads) == ["futex", "recvmsg", "recvmsg", "recvmsg"]
@@ -373,6 +370,7 @@ def test_a_forged_stack_is_bounded_and_steers_no_terminal(tmp_path: Path) -> Non
     assert all(line.isprintable() for line in explanation(hang_of(outcome)))
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_who_waits_for_an_import_without_a_scenario_waits_for_its_exporter(tmp_path: Path) -> None:
     other = """other: {program: "guest:sleeps"}
         routes: [{grant: other.never, to: guest}]"""
