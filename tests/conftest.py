@@ -25,6 +25,16 @@ settings.register_profile("ci", max_examples=100, deadline=None, derandomize=Fal
 settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have those that wait lie among the others, as far apart as may be: whoever runs those has the cores meanwhile."""
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = [item for item in items if not item.get_closest_marker("waits")]
+    each = len(others) // max(1, len(waiting))
+    for index, item in enumerate(waiting):
+        others.insert(index * (each + 1), item)
+    items[:] = others
+
+
 def pytest_collection_finish() -> None:
     """Collect what tests leave behind, and only that."""
     gc.freeze()

@@ -30,6 +30,8 @@ from tests.conftest import PATIENCE
 from tests.harness.topologies import HEAD, PROBES
 from tests.harness.written import write
 
+pytestmark = pytest.mark.waits
+
 Run = Callable[..., Outcome]
 
 # Whose addresses are names.
