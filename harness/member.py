@@ -13,7 +13,7 @@ from harness import events
 from harness.capture import Capture
 from harness.confinement import Assignment
 from harness.control_channel import ControlChannel, Offence
-from harness.inspection import Subject
+from harness.inspection import Subject, has_ended
 from harness.inspection.processes import identity_at
 from harness.inspection.wiring import Named, named_by
 from harness.journal import Journal
@@ -299,9 +299,11 @@ class Member:
             async with asyncio.timeout(self.plan.stop_within):
                 await self.exited()
         except TimeoutError:
-            self.overstayed = True
-            await look()
-            self.kill(f"it did not stop within {self.plan.stop_within:g} s")
+            # Where it is we who are late, it may have ended in time.
+            if self._process is not None and not has_ended(self._process):
+                self.overstayed = True
+                await look()
+                self.kill(f"it did not stop within {self.plan.stop_within:g} s")
             await self.exited()
 
     async def bury(self) -> None:

@@ -7,12 +7,14 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import Status, run_topology
+from harness.control_channel import ControlChannel
 from harness.events import StepUnfinished, WorkerReady, WorkerStarted
 from harness.lookout import Lookout
 from harness.member import Member
@@ -99,6 +101,26 @@ def test_a_worker_that_ends_while_it_is_looked_at_has_overstayed_all_the_same(
     outcome = run_topology(write(tmp_path, topology, guest=late))
     assert outcome.workers["guest"].exit_status == 0
     assert (outcome.status, outcome.reason) == (Status.FAILED, "guest did not stop within 0.1 s and was killed")
+
+
+def test_who_stops_in_time_is_not_blamed_where_the_supervisor_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = ControlChannel.end
+
+    def end_and_be_late(channel: ControlChannel) -> None:
+        end(channel)
+        # Nothing is heard meanwhile, neither of workers nor of the time.
+        asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+
+    monkeypatch.setattr(ControlChannel, "end", end_and_be_late)
+    topology = """
+        workers:
+          guest: {program: "guest:main", protocol: socketpair, stop: {within: 100ms}}
+        scenario: []
+    """
+    outcome = run_topology(write(tmp_path, topology, guest="def main(worker): worker.next_step()\n"))
+    assert (outcome.passed, outcome.reason) == (True, "all as expected")
 
 
 def test_a_run_ends_at_its_deadline_and_tells_what_was_going_on(tmp_path: Path) -> None:
