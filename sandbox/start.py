@@ -25,6 +25,7 @@ import _random
 import _signal  # type: ignore[import-not-found]  # signal wraps each number and handler in an enum
 import _socket
 import atexit
+import errno
 import fcntl
 import importlib
 import marshal
@@ -35,6 +36,7 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,6 +48,7 @@ from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.confinement.confine import Confinement, LayerError
 from sandbox.confinement.seccomp import NO_LISTENER
 from sandbox.descriptors import ConnectedSocket, SocketAddress, over
+from sandbox.errors import ImcError
 from sandbox.imc import Imc
 from sandbox.transport import receive_packet, send_packet
 from sandbox.worker import Imports, Inbox, Worker
@@ -60,6 +63,9 @@ CONFINED: Final = b"confined"
 FIRST_KEPT: Final = 3
 # A program like any other, that is ours.
 UNDERSTUDY: Final = "sandbox.programs.understudy"
+# How long a worker tries to export its address, and how often, where its user has too many descriptors in flight.
+IN_FLIGHT_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 0.01
 # What is never collected.
 KEPT: Final[list[Worker]] = []
 
@@ -215,14 +221,30 @@ def limit_open_files(limits: Mapping[str, int]) -> None:
 
 
 def export(protocol: str, layout: str | None) -> None:
-    """Send the address over the control channel, as `sel_ldr -X 5` does: no data, one descriptor."""
+    """Send the address over the control channel, as `sel_ldr -X 5` does: no data, one descriptor. Raises ImcError."""
     channel, address = ConnectedSocket(CONTROL_CHANNEL), SocketAddress(SERVICE_PORT_ADDRESS)
+    imc = Imc(protocol, layout)
+    end = time.monotonic() + IN_FLIGHT_SECONDS
     try:
-        Imc(protocol, layout).imc_sendmsg(channel, b"", (address,))
+        # Descriptors in flight are counted for all processes of a user: others may have too many for a while.
+        while not sent(imc, channel, address, is_last=time.monotonic() > end):
+            time.sleep(AGAIN_SECONDS)
     finally:
         # They stay where they are, for the program.
         channel.take()
         address.take()
+
+
+def sent(imc: Imc, channel: ConnectedSocket, address: SocketAddress, *, is_last: bool) -> bool:
+    """Send the address; False where the user has too many descriptors in flight, unless this is the last attempt."""
+    try:
+        imc.imc_sendmsg(channel, b"", (address,))
+    except ImcError as error:
+        cause = error.__cause__
+        if is_last or not isinstance(cause, OSError) or cause.errno != errno.ETOOMANYREFS:
+            raise
+        return False
+    return True
 
 
 def run_program(told: Mapping[str, Any], *, is_confined: bool) -> int:
