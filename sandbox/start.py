@@ -38,7 +38,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count, pairwise
 from typing import Any, Final, NoReturn
@@ -48,7 +48,6 @@ from sandbox.abi import CONTROL_CHANNEL, SERVICE_PORT, SERVICE_PORT_ADDRESS
 from sandbox.confinement.confine import Confinement, LayerError
 from sandbox.confinement.seccomp import NO_LISTENER
 from sandbox.descriptors import ConnectedSocket, SocketAddress, over
-from sandbox.errors import ImcError
 from sandbox.imc import Imc
 from sandbox.transport import receive_packet, send_packet
 from sandbox.worker import Imports, Inbox, Worker
@@ -63,7 +62,7 @@ CONFINED: Final = b"confined"
 FIRST_KEPT: Final = 3
 # A program like any other, that is ours.
 UNDERSTUDY: Final = "sandbox.programs.understudy"
-# How long a worker tries to export its address, and how often, where its user has too many descriptors in flight.
+# How long a worker that starts tries to send a descriptor, and how often, where its user has too many in flight.
 IN_FLIGHT_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 0.01
 # What is never collected.
@@ -166,7 +165,7 @@ def cut(told_by: int, gate: int, parent: int, listener: int) -> None:
     that fills its user's quota of descriptors in flight would keep the others from sending theirs.
     """
     sock = over(told_by)
-    send_packet(sock, (CONFINED,), () if listener == NO_LISTENER else (listener,))
+    wait_out(lambda: send_packet(sock, (CONFINED,), () if listener == NO_LISTENER else (listener,)))
     sock.close()
     if listener != NO_LISTENER:
         os.close(listener)
@@ -224,27 +223,30 @@ def export(protocol: str, layout: str | None) -> None:
     """Send the address over the control channel, as `sel_ldr -X 5` does: no data, one descriptor. Raises ImcError."""
     channel, address = ConnectedSocket(CONTROL_CHANNEL), SocketAddress(SERVICE_PORT_ADDRESS)
     imc = Imc(protocol, layout)
-    end = time.monotonic() + IN_FLIGHT_SECONDS
     try:
-        # Descriptors in flight are counted for all processes of a user: others may have too many for a while.
-        while not sent(imc, channel, address, is_last=time.monotonic() > end):
-            time.sleep(AGAIN_SECONDS)
+        wait_out(lambda: imc.imc_sendmsg(channel, b"", (address,)))
     finally:
         # They stay where they are, for the program.
         channel.take()
         address.take()
 
 
-def sent(imc: Imc, channel: ConnectedSocket, address: SocketAddress, *, is_last: bool) -> bool:
-    """Send the address; False where the user has too many descriptors in flight, unless this is the last attempt."""
-    try:
-        imc.imc_sendmsg(channel, b"", (address,))
-    except ImcError as error:
-        cause = error.__cause__
-        if is_last or not isinstance(cause, OSError) or cause.errno != errno.ETOOMANYREFS:
-            raise
-        return False
-    return True
+def wait_out(send: Callable[[], object]) -> None:
+    """Send, again and again where our user has too many descriptors in flight. Raises what `send` does, OSError.
+
+    They are counted for all processes of a user: those of others may be too many for a while.
+    """
+    end = time.monotonic() + IN_FLIGHT_SECONDS
+    while True:
+        try:
+            send()
+        except OSError as error:
+            cause = error.__cause__ or error
+            if not isinstance(cause, OSError) or cause.errno != errno.ETOOMANYREFS or time.monotonic() > end:
+                raise
+            time.sleep(AGAIN_SECONDS)
+        else:
+            return
 
 
 def run_program(told: Mapping[str, Any], *, is_confined: bool) -> int:

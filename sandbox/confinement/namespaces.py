@@ -125,8 +125,11 @@ def outermost(paths: set[str]) -> list[str]:
 
 def lies_beneath(path: str, paths: set[str]) -> bool:
     """Say whether a path lies beneath another one of these."""
-    above = os.path.dirname(path)
-    return path != above and (above in paths or lies_beneath(above, paths))
+    while (above := os.path.dirname(path)) != path:
+        if above in paths:
+            return True
+        path = above
+    return False
 
 
 def tree(path: str) -> int:
